@@ -1,0 +1,58 @@
+# make demo | test | check | e2e | bench | docs: each sets up all it needs. See README.md.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+RUN    := $(BIN)/python
+
+.PHONY: demo test check e2e bench docs lock setup clean
+
+demo: .venv/demo.stamp
+	$(RUN) -m e2e.demo
+
+test: .venv/dev.stamp build/apt.stamp
+	$(BIN)/pytest -n auto --dist loadfile
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(RUN) -m e2e.commands --check docs/commands.md
+
+e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp
+	$(BIN)/pytest e2e
+
+bench: .venv/dev.stamp build/apt.stamp
+	$(RUN) -m e2e.bench
+
+docs: .venv/dev.stamp
+	$(RUN) -m e2e.commands docs/commands.md
+
+lock: .venv/dev.stamp
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
+	  pyproject.toml --extra dev -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
+	  --no-deps requirements/demo.in -o requirements/demo.txt
+
+setup: .venv/dev.stamp .venv/demo.stamp build/apt.stamp
+
+clean:
+	rm -rf .venv build
+
+.venv/bin/python:
+	@$(PYTHON) -m venv --help >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; }
+	$(PYTHON) -m venv .venv
+
+.venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/bin/python
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/demo.stamp: requirements/demo.txt .venv/dev.stamp
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/demo.txt
+	touch $@
+
+build/apt.stamp: e2e/apt.txt
+	e2e/install-apt e2e/apt.txt
+	mkdir -p build && touch $@

@@ -1,0 +1,1 @@
+"""The command line: flags in, flows called, results and errors printed."""

@@ -1,0 +1,32 @@
+"""The flags that many commands share, spelled once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """How a result is printed on stdout."""
+
+    text = "text"
+    json = "json"
+
+
+OutputFlag = Annotated[
+    Output, typer.Option("--output", "-o", help="How to print the result: text, or one JSON document.")
+]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes on stderr.")]
+DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+JobsFlag = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="How many shards to work on at once.")]
+IncludeFlag = Annotated[
+    list[str],
+    typer.Option("--include", metavar="GLOB", help="Take only files that match; `*` also matches `/`."),
+]
+ExcludeFlag = Annotated[list[str], typer.Option("--exclude", metavar="GLOB", help="Leave out files that match.")]
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(metavar="REF", help="An artifact: oci:PATH[:tag][@digest]. Without a tag: latest, or the only one."),
+]

@@ -1,0 +1,117 @@
+"""`modelctl pack`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelctl.cli import report
+from modelctl.cli.options import DebugFlag, ExcludeFlag, IncludeFlag, JobsFlag, Output, OutputFlag, QuietFlag
+from modelctl.cli.text import count, human
+from modelctl.core.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from modelctl.flows.pack import PackReport
+
+
+def pack(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The model: a folder, or file://PATH.")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Where to: oci:PATH[:tag]. Without a tag: latest.")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="Layouts, by name or path of a .toml: image, modelpack, raw, kserve. "
+            "Several, with commas, must share their blobs: image,modelpack."
+        ),
+    ] = "image",
+    include: IncludeFlag = [],
+    exclude: ExcludeFlag = [],
+    annotation: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=VALUE", help="An annotation of the manifest. Part of its digest."),
+    ] = [],
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Pack .bin, .pt, .pth, .ckpt, .pkl files too; they are never loaded."),
+    ] = False,
+    crc32_file: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="Check the files against this list, not the model's own crc32.txt."),
+    ] = "",
+    max_layers: Annotated[
+        int, typer.Option(min=2, help="Above it, neighbouring shards share a layer. Raw layers do not count.")
+    ] = 110,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the layers, write nothing.")
+    ] = False,
+    jobs: JobsFlag = 4,
+    output: OutputFlag = Output.text,
+    quiet: QuietFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Pack a model into an OCI artifact, one layer a shard, reading each file once.
+
+    Prints the artifact's reference by digest. The same files give the same digest on every machine.
+
+    \b
+    Examples:
+      modelctl pack ./Qwen3-8B oci:./store:v1
+      modelctl pack ./Qwen3-8B oci:./store:v1 --layout image,modelpack
+      modelctl pack ./Qwen3-8B oci:./store:v1 --exclude '*.md' --dry-run
+    """
+    from modelctl.core.reference import parse_reference
+    from modelctl.flows.pack import PackOptions
+    from modelctl.flows.pack import pack as run
+
+    options = PackOptions(
+        layouts=layout.split(","),
+        include=include,
+        exclude=exclude,
+        annotations=dict(_annotation(text) for text in annotation),
+        allow_pickle=allow_pickle,
+        crc32_file=crc32_file,
+        max_layers=max_layers,
+        jobs=jobs,
+        dry_run=dry_run,
+    )
+    with report.progress("pack", quiet=quiet) as progress:
+        packed = run(source, parse_reference(reference), options, progress)
+    if packed.left_out:
+        report.note(
+            f"left out by the layout: {packed.left_out[0]}"
+            + (f" and {count(len(packed.left_out) - 1, 'other file')}" if packed.left_out[1:] else ""),
+            quiet=quiet,
+        )
+    if not dry_run:
+        report.note(
+            f"packed {count(packed.files, 'file')}, {human(packed.size)}, "
+            f"in {count(len(packed.layers), 'layer')}; {human(packed.new_size)} new",
+            quiet=quiet,
+        )
+    report.print_result(packed, output, _plan_text(packed) if dry_run else _text(packed))
+
+
+def _annotation(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageProblem(f"--annotation {text}", why="expected KEY=VALUE")
+    return key, value
+
+
+def _text(packed: PackReport) -> str:
+    return "".join(f"{artifact.reference}\n" for artifact in packed.artifacts)
+
+
+def _plan_text(packed: PackReport) -> str:
+    layers = [
+        f"{number:4}  {layer.kind:<6}  {human(layer.size):>9}  {layer.files[0]}"
+        + (f" and {len(layer.files) - 1} more" if layer.files[1:] else "")
+        for number, layer in enumerate(packed.layers, 1)
+    ]
+    places = ", ".join(artifact.reference for artifact in packed.artifacts)
+    return "\n".join([*layers, f"{count(packed.files, 'file')}, {human(packed.size)}, would be packed to {places}", ""])
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(pack)

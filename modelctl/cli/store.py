@@ -1,0 +1,120 @@
+"""`modelctl digest`, `ls`, `tag`, `rm` and `prune`: what a store holds, by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelctl.cli import report
+from modelctl.cli.options import DebugFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
+from modelctl.cli.text import count, human
+
+_StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A store: oci:PATH.")]
+
+
+def digest(
+    reference: ReferenceArgument,
+    output: OutputFlag = Output.text,
+    quiet: QuietFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Print the digest of an artifact's manifest.
+
+    \b
+    Example:
+      modelctl digest oci:./store:v1
+    """
+    from modelctl.core.reference import parse_reference
+    from modelctl.flows.tags import resolve_digest
+
+    found = resolve_digest(parse_reference(reference))
+    report.print_result({"digest": found}, output, f"{found}\n")
+
+
+def ls(
+    store: _StoreArgument,
+    output: OutputFlag = Output.text,
+    quiet: QuietFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """List the tags of a store and what they point to.
+
+    \b
+    Example:
+      modelctl ls oci:./store
+    """
+    from modelctl.core.reference import parse_reference
+    from modelctl.flows.tags import list_tags
+
+    tags = list_tags(parse_reference(store))
+    report.print_result(tags, output, "".join(f"{tag.tag}  {tag.digest}\n" for tag in tags))
+
+
+def tag(
+    reference: ReferenceArgument,
+    name: Annotated[str, typer.Argument(metavar="TAG", help="The tag to add, or to move here.")],
+    output: OutputFlag = Output.text,
+    quiet: QuietFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Give an artifact one more tag; a tag of that name moves.
+
+    \b
+    Example:
+      modelctl tag oci:./store:v1 stable
+    """
+    from modelctl.core.reference import parse_reference
+    from modelctl.flows.tags import add_tag
+
+    parsed = parse_reference(reference)
+    added = add_tag(parsed, name)
+    report.print_result(added, output, f"{parsed.store}:{added.tag}@{added.digest}\n")
+
+
+def rm(
+    reference: ReferenceArgument,
+    output: OutputFlag = Output.text,
+    quiet: QuietFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Forget a tag, or with @digest a manifest and all its tags. `prune` then frees the space.
+
+    \b
+    Example:
+      modelctl rm oci:./store:v1
+    """
+    from modelctl.core.reference import parse_reference
+    from modelctl.flows.tags import remove
+
+    removed = remove(parse_reference(reference))
+    if removed.remaining:
+        report.note(f"{removed.digest} is still named by {', '.join(removed.remaining)}", quiet=quiet)
+    report.print_result(removed, output, f"{removed.digest}\n")
+
+
+def prune(
+    store: _StoreArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    output: OutputFlag = Output.text,
+    quiet: QuietFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Remove the blobs that no tag needs, and what interrupted runs left. Refused while somebody packs.
+
+    \b
+    Example:
+      modelctl prune oci:./store --dry-run
+    """
+    from modelctl.core.reference import parse_reference
+    from modelctl.flows.tags import prune as run
+
+    pruned = run(parse_reference(store), dry_run=dry_run)
+    verb = "would be removed" if dry_run else "removed"
+    report.note(f"{count(len(pruned.blobs), 'blob')}, {human(pruned.size)}, {verb}", quiet=quiet)
+    report.print_result(pruned, output, "".join(f"{blob}\n" for blob in pruned.blobs))
+
+
+def register(app: typer.Typer) -> None:
+    for command in (digest, ls, tag, rm, prune):
+        app.command()(command)

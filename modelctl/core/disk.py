@@ -1,0 +1,110 @@
+"""Local files, as every room uses them: errors translated, reads by position, durable renames, locks between processes.
+
+Knows nothing of models or artifacts.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelctl.core.errors import ChecksumMismatch, Conflict, Denied, DiskProblem, NotFound
+
+_HINTS = {
+    errno.ENOSPC: "free some space, then run the same command again: what is done stays done",
+    errno.EDQUOT: "free some of your quota, then run the same command again: what is done stays done",
+    errno.EIO: "look at the kernel's log (dmesg) for the device, then run the same command again",
+    errno.EMFILE: "raise the limit on open files (ulimit -n), or lower --jobs",
+}
+
+
+@contextmanager
+def on_disk(what: str) -> Iterator[None]:
+    """Translate the operating system's errors on `what` (a path) into modelctl's.
+
+    Raises:
+        NotFound: ENOENT, ENOTDIR. Denied: EACCES, EPERM, EROFS. DiskProblem: any other OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or 0
+        why = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})" if number else str(error)
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            raise NotFound(what, why=why) from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise Denied(what, why=why, hint="check the owner and the mode of the path") from error
+        raise DiskProblem(what, why=why, hint=_HINTS.get(number, "")) from error
+
+
+@dataclass
+class FileBlob:
+    """An open file as a `Blob`. Reads by position, so many threads may share it."""
+
+    fd: int
+    size: int
+    name: str
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer`; `ChecksumMismatch` when the file ends before that."""
+        while buffer:
+            with on_disk(self.name):
+                count = os.preadv(self.fd, [buffer], offset)
+            if count == 0:
+                raise ChecksumMismatch(
+                    self.name, why=f"the file ended at byte {offset}; {self.size} bytes were expected"
+                )
+            buffer, offset = buffer[count:], offset + count
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def write_all(fd: int, data: memoryview | bytes, name: str) -> None:
+    """Write all of `data` at the file's position; `name` is for the error."""
+    with on_disk(name):
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, memoryview(data)[written:])
+
+
+def sync_folder(path: str | os.PathLike[str], dir_fd: int | None = None) -> None:
+    """Make the renames in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked(path: Path, mode: int, busy: str = "") -> Iterator[int]:
+    """Hold a flock on the file `path`, made when it is missing. It goes with the process.
+
+    Args:
+        path: The lock file. A file and not a folder: NFS locks only what is open for writing.
+        mode: `fcntl.LOCK_SH` or `LOCK_EX`, with `LOCK_NB` to fail instead of waiting.
+        busy: What the error says is in use.
+
+    Raises:
+        Conflict: With `LOCK_NB`, somebody else holds it.
+    """
+    with on_disk(str(path)):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, mode)
+        except BlockingIOError as error:
+            raise Conflict(
+                f"{busy} is in use",
+                why="another modelctl writes to it",
+                hint="run the same command when it is done",
+            ) from error
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,70 @@
+"""Everything modelctl can fail with. Imports nothing from modelctl.
+
+    ModelctlError            code               exit
+     ├ UsageProblem          usage               2   a wrong flag, reference, scheme or layout
+     ├ NotFound              not-found           3   a file, blob, tag or directory
+     ├ ChecksumMismatch      checksum-mismatch   4   a CRC, chunk or file that is not what was stated
+     │   └ DigestMismatch    digest-mismatch     4   bytes that do not have the digest they are named by
+     ├ Denied                denied              7   no permission
+     ├ Invalid               invalid            11   a model or an artifact that breaks its format
+     ├ Conflict              conflict           12   a target, store or tag that somebody else holds or filled
+     └ DiskProblem           disk               13   the operating system refused a read or a write
+
+^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. Numbers 5, 6, 8, 9 and 10 are
+kept for the network, for copies, for peers, for partial results and for deadlines.
+"""
+
+from __future__ import annotations
+
+
+class ModelctlError(Exception):
+    """An error a user can act on.
+
+    `code` is kebab-case and stable: scripts and runbooks key on it.
+    `what` names the object, `why` states the fact observed beside what was expected, `hint` is what to do next.
+    """
+
+    code = "error"
+    exit_status = 1
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.hint = what, why, hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.code}: {self.what}"]
+        lines += [f"  why: {self.why}"] if self.why else []
+        lines += [f"  try: {self.hint}"] if self.hint else []
+        return "\n".join(lines)
+
+
+class UsageProblem(ModelctlError):
+    code, exit_status = "usage", 2
+
+
+class NotFound(ModelctlError):
+    code, exit_status = "not-found", 3
+
+
+class ChecksumMismatch(ModelctlError):
+    code, exit_status = "checksum-mismatch", 4
+
+
+class DigestMismatch(ChecksumMismatch):
+    code = "digest-mismatch"
+
+
+class Denied(ModelctlError):
+    code, exit_status = "denied", 7
+
+
+class Invalid(ModelctlError):
+    code, exit_status = "invalid", 11
+
+
+class Conflict(ModelctlError):
+    code, exit_status = "conflict", 12
+
+
+class DiskProblem(ModelctlError):
+    code, exit_status = "disk", 13

@@ -1,0 +1,22 @@
+"""Media types and annotation keys: the only place where they are spelled.
+
+Sources: OCI image-spec v1.1 (media-types.md, annotations.md); CNCF ModelPack model-spec (specs-go/v1).
+"""
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+MODELPACK_CONFIG = "application/vnd.cncf.model.config.v1+json"
+
+REF_NAME = "org.opencontainers.image.ref.name"
+TITLE = "org.opencontainers.image.title"
+FILEPATH = "org.cncf.model.filepath"
+
+PREFIX = "io.modelctl."
+KIND = "io.modelctl.kind"
+FILE_SIZE = "io.modelctl.file.size"
+FILE_OFFSET = "io.modelctl.file.offset"
+FILE_CRC32 = "io.modelctl.file.crc32"
+FILE_CRC64 = "io.modelctl.file.crc64"
+
+TABLE_KIND = "table"

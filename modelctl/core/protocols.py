@@ -1,0 +1,85 @@
+"""The verbs each room offers. Small on purpose: one method is one capability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from modelctl.core.types import Descriptor, Digest, Entry
+
+
+class Blob(Protocol):
+    """Bytes that can be read anywhere, by many threads at once."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `offset` on. Never short: it fills, or it raises."""
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """Where a model's files come from."""
+
+    def list(self, wanted: Callable[[str], bool]) -> Iterable[Entry]:
+        """Return the files whose path is `wanted`; `Invalid` for what can't be read as a file, and is wanted."""
+
+    def open(self, entry: Entry) -> Blob:
+        """Open the version of the file that was listed; `ChecksumMismatch` when it is another by now."""
+
+    def check(self, entry: Entry) -> None:
+        """Raise `ChecksumMismatch` when the file is no longer the version that was listed."""
+
+
+class Fetcher(Protocol):
+    def open(self, descriptor: Descriptor) -> Blob:
+        """Open a blob; `NotFound` when it is not there, `DigestMismatch` when its size is another."""
+
+
+class Upload(Protocol):
+    """One blob on its way into a store, written in order. Closed without `commit`, it leaves nothing."""
+
+    def write(self, data: memoryview | bytes) -> None: ...
+
+    def commit(self, digest: Digest) -> bool:
+        """Make what was written durable under `digest`, which the caller computed from the same bytes.
+
+        Returns:
+            Whether the store had not had it.
+        """
+
+
+class Store(Fetcher, Protocol):
+    """A place that keeps blobs by digest and tags by name."""
+
+    def has(self, descriptor: Descriptor) -> bool: ...
+
+    def upload(self) -> AbstractContextManager[Upload]: ...
+
+    def resolve(self, name: str) -> Descriptor:
+        """Return the manifest that a tag or digest names; `NotFound` when there is none."""
+
+    def tag(self, manifest: Descriptor, name: str) -> None:
+        """Point `name` at a manifest that the store already has, atomically."""
+
+
+class Progress:
+    """What a long job tells whoever watches. This one tells nobody; a face overrides what it shows.
+
+    Thread-safe in every implementation: workers call it side by side.
+    """
+
+    def expect(self, files: int, size: int) -> None:
+        """`files` files of `size` bytes in all lie ahead."""
+
+    def begin(self, name: str, size: int) -> None:
+        """A file of `size` bytes is being worked on."""
+
+    def advance(self, name: str, size: int) -> None:
+        """`size` more bytes of it are done."""
+
+    def end(self, name: str) -> None:
+        """The file is done."""

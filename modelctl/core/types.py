@@ -1,0 +1,113 @@
+"""The nouns. Frozen, comparable, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Literal, NewType
+
+import msgspec
+
+from modelctl.core.errors import Invalid
+from modelctl.core.media_types import OCI_MANIFEST
+
+Kind = Literal["weight", "config", "code", "doc"]
+"""What a file is to a model; it decides the media type of its layer."""
+
+Form = Literal["raw", "tar"]
+"""How files become layer bytes: one file as it is, or files in a tar."""
+
+Digest = NewType("Digest", str)
+"""`sha256:<64 hex>`, always lower case. Build one with `parse_digest` or `digest_of`."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def parse_digest(text: str) -> Digest:
+    """Check `text` and return it as a `Digest`.
+
+    Raises:
+        Invalid: It is not one. Source: OCI image-spec descriptor.md, "Digests"; sha256 only.
+    """
+    if not _DIGEST.fullmatch(text):
+        raise Invalid(f"not a digest: {text[:100]!r}", why="expected sha256:<64 lower-case hex digits>")
+    return Digest(text)
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> Digest:
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def canonical_json(document: object) -> bytes:
+    """Encode `document` so that equal documents are equal bytes: sorted keys, no spaces, UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """What a blob is, without its bytes. Source: OCI image-spec descriptor.md."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """An artifact's table of contents. Source: OCI image-spec manifest.md."""
+
+    schema_version: int
+    media_type: str = OCI_MANIFEST
+    artifact_type: str = ""
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = {}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One file at a source.
+
+    `version` is what the source says of this state of the file, in the source's own terms: two reads under one
+    version are two reads of the same bytes.
+    """
+
+    path: str
+    size: int
+    version: str = ""
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """One tensor of a shard. `offset` counts from byte 0 of the file, not of the data section [bytes]."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """One safetensors file and its tensors, in file order."""
+
+    path: str
+    size: int
+    tensors: tuple[Tensor, ...]
+    metadata: Mapping[str, str] = {}
+
+
+class FileRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of an artifact: where its bytes are, and what they must be.
+
+    `layer` is the digest of the uncompressed blob, `offset` where the file starts in it [bytes]; `chunks` holds a
+    32-byte blake3 for each 8 MiB of the file, in order.
+    """
+
+    path: str
+    size: int
+    layer: Digest
+    offset: int
+    crc32: int
+    crc64: int
+    chunks: bytes

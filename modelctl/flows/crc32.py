@@ -1,0 +1,54 @@
+"""Compute the CRC-32 of every file of a folder, as a crc32.txt."""
+
+from __future__ import annotations
+
+import posixpath
+from contextlib import closing
+
+from modelctl.core.checksum import Crcs, feed
+from modelctl.core.disk import on_disk
+from modelctl.core.errors import NotFound
+from modelctl.core.paths import check_paths
+from modelctl.core.protocols import Progress, Source
+from modelctl.core.types import Entry
+from modelctl.flows.workers import Workers
+from modelctl.node.folder import UNFINISHED
+from modelctl.packing.crc32_list import CRC32_LIST, MAX_LIST_SIZE, Crc32Line, parse_crc32_list
+from modelctl.sources import open_source
+
+
+def compute_crc32s(folder: str, jobs: int, progress: Progress) -> list[Crc32Line]:
+    """Return the CRC-32 of every file of `folder` but its own crc32.txt, by path.
+
+    Raises:
+        Invalid: A file that could not be packed, by its name or kind.
+    """
+    source = open_source(folder)
+    entries = list(source.list(lambda path: path != CRC32_LIST and not path.startswith(UNFINISHED)))
+    check_paths(entry.path for entry in entries)
+    workers = Workers(jobs, progress)
+    progress.expect(len(entries), sum(entry.size for entry in entries))
+    return list(workers.run(lambda entry: Crc32Line(entry.path, crc32_of(source, entry, workers)), entries))
+
+
+def crc32_of(source: Source, entry: Entry, workers: Workers) -> int:
+    """Read one file and return its CRC-32."""
+    crcs = Crcs()
+    with closing(source.open(entry)) as blob, workers.part(entry.path, entry.size) as advance:
+        feed(blob, 0, entry.size, [crcs.update], advance)
+    source.check(entry)
+    return crcs.crc32
+
+
+def read_crc32_list(folder: str, list_path: str) -> tuple[str, dict[str, int]]:
+    """Read a list for `folder`: `list_path`, or the folder's own crc32.txt when that is empty.
+
+    Returns:
+        The path that was read, and {path in the folder: CRC-32}.
+    """
+    path = list_path or posixpath.join(folder, CRC32_LIST)
+    with on_disk(path), open(path, "rb") as file:
+        sums = parse_crc32_list(file.read(MAX_LIST_SIZE), path, itself=CRC32_LIST)
+    if not sums:
+        raise NotFound(path, why="it lists no file", hint="modelctl crc32 DIR > crc32.txt writes one")
+    return path, sums

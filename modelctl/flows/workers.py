@@ -1,0 +1,64 @@
+"""Run the parts of a job side by side, and end all of them when one fails or the user interrupts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from modelctl.core.protocols import Progress
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):
+    """Another part failed, so this one gave up. Never reaches the user."""
+
+
+class Workers:
+    """At most `jobs` parts of one job at once, each in a thread."""
+
+    def __init__(self, jobs: int, progress: Progress) -> None:
+        self._jobs = jobs
+        self._progress = progress
+        self._stop = threading.Event()
+
+    @contextmanager
+    def part(self, name: str, size: int) -> Iterator[Callable[[int], None]]:
+        """Show a part of `size` bytes, from its beginning to its end.
+
+        Yields:
+            What to call with each piece done [bytes]; it raises `Stopped` when the job is over.
+        """
+        self._progress.begin(name, size)
+
+        def advance(size: int) -> None:
+            if self._stop.is_set():
+                raise Stopped
+            self._progress.advance(name, size)
+
+        yield advance
+        self._progress.end(name)
+
+    def run(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Sequence[Result]:
+        """Return the results in the order of `parts`; raise the first part's error once all have ended."""
+        with ThreadPoolExecutor(self._jobs) as pool:
+            futures = [pool.submit(work, part) for part in parts]
+            try:
+                finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                failed = any(future.exception() for future in finished)
+            except BaseException:
+                failed = True
+                raise
+            finally:
+                if failed:
+                    self._stop.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+        for future in futures:
+            error = None if future.cancelled() else future.exception()
+            if error and not isinstance(error, Stopped):
+                raise error
+        return [future.result() for future in futures]

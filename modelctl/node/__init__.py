@@ -1,0 +1,1 @@
+"""What one machine holds of a model."""

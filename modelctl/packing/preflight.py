@@ -1,0 +1,117 @@
+"""What is checked before the first byte is written: names, pickles, safetensors headers, the index, crc32.txt.
+
+Reads headers and small documents by range; never a tensor, and never unpickles anything.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+import msgspec
+
+from modelctl.core.errors import Invalid, NotFound
+from modelctl.core.paths import check_paths
+from modelctl.core.protocols import Source
+from modelctl.core.types import Entry, Shard
+from modelctl.packing.crc32_list import CRC32_LIST, MAX_LIST_SIZE, parse_crc32_list
+from modelctl.packing.shards import SUFFIX, read_shard
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+"""Suffixes of files that run code when they are loaded."""
+
+INDEX_SUFFIX = ".safetensors.index.json"
+
+MAX_INDEX_SIZE = 256 << 20
+"""Largest index.json that is read [bytes]."""
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def check_model(source: Source, entries: Sequence[Entry], *, allow_pickle: bool) -> None:
+    """Refuse a model that could not be restored or loaded.
+
+    Raises:
+        Invalid: Names the file: a bad or clashing name, a pickle that was not allowed, a shard that the safetensors
+            validator refuses, an index that names a shard or tensor which is not there. NotFound: There is no file.
+    """
+    if not entries:
+        raise NotFound("no file to pack", why="the source is empty, or --include and --exclude leave nothing")
+    check_paths(entry.path for entry in entries)
+    pickles = [entry.path for entry in entries if entry.path.endswith(PICKLES) and not allow_pickle]
+    if pickles:
+        raise Invalid(
+            f"{pickles[0]}" + (f" and {len(pickles) - 1} more" if pickles[1:] else ""),
+            why="a pickle runs code on whoever loads it",
+            hint="leave it out with --exclude, or pack it with --allow-pickle if you trust it",
+        )
+    shards = {entry.path: _read_shard(source, entry) for entry in entries if entry.path.endswith(SUFFIX)}
+    for entry in entries:
+        if entry.path.endswith(INDEX_SUFFIX):
+            _check_index(entry.path, read_small(source, entry, MAX_INDEX_SIZE), shards)
+
+
+def _read_shard(source: Source, entry: Entry) -> Shard:
+    with closing(source.open(entry)) as blob:
+        return read_shard(blob, entry.path, entry.size)
+
+
+def read_small(source: Source, entry: Entry, limit: int) -> bytes:
+    """Read a whole file of at most `limit` bytes; `Invalid` when it is larger."""
+    if entry.size > limit:
+        raise Invalid(entry.path, why=f"it has {entry.size} bytes; at most {limit} are read")
+    data = bytearray(entry.size)
+    with closing(source.open(entry)) as blob:
+        blob.read_into(0, memoryview(data))
+    return bytes(data)
+
+
+def _check_index(path: str, data: bytes, shards: Mapping[str, Shard]) -> None:
+    try:
+        weight_map = msgspec.convert(json.loads(data), _Index).weight_map
+    except (ValueError, RecursionError) as error:
+        raise Invalid(path, why=f"it is not an index of shards: {error}") from error
+    names = {name: frozenset(tensor.name for tensor in shard.tensors) for name, shard in shards.items()}
+    for tensor, shard in weight_map.items():
+        place = posixpath.join(posixpath.dirname(path), shard)
+        if place not in names:
+            raise Invalid(
+                f"{path} names {shard[:200]!r}, which is not there",
+                why=f"it has {len(set(weight_map.values()))} shards, the model {len(shards)}",
+                hint="fetch the missing shard, or check --include and --exclude",
+            )
+        if tensor not in names[place]:
+            raise Invalid(f"{path} puts tensor {tensor[:200]!r} in {shard!r}", why="that shard does not hold it")
+
+
+def stated_crc32s(source: Source, entries: Sequence[Entry], crc32_file: tuple[str, bytes] | None) -> dict[str, int]:
+    """Return the CRC-32s that the model's own crc32.txt, or another list, states: {path: CRC-32}.
+
+    Args:
+        source: Read when `crc32_file` is None and the model has a crc32.txt.
+        entries: The files that will be packed.
+        crc32_file: Name and bytes of a list that is used instead.
+
+    Raises:
+        Invalid: The list is malformed. NotFound: It names a file that is not packed.
+    """
+    own = next((entry for entry in entries if entry.path == CRC32_LIST), None)
+    if crc32_file:
+        name, data = crc32_file
+    elif own:
+        name, data = CRC32_LIST, read_small(source, own, MAX_LIST_SIZE)
+    else:
+        return {}
+    sums = parse_crc32_list(data, name, itself=CRC32_LIST)
+    missing = sorted(sums.keys() - {entry.path for entry in entries})
+    if missing:
+        raise NotFound(
+            f"{missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
+            why=f"{name} lists it, and it is not among the files to pack",
+            hint="fetch the file, or name another list with --crc32-file",
+        )
+    return sums

@@ -1,0 +1,327 @@
+"""A store in a folder: an OCI image layout, which skopeo, podman, umoci, crane and others read and write too.
+
+A blob is written under a temporary name, flushed and renamed, so that a digest never names other bytes; `index.json`
+is replaced whole. `.modelctl/` in it holds the unfinished files and two locks: who writes blobs shares
+`writers.lock`, `prune` has it alone; `index.lock` is held for a change of the index. What a killed writer left is
+removed by the next one that finds itself alone.
+
+Source: OCI image-spec image-layout.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelctl.core import media_types
+from modelctl.core.disk import FileBlob, locked, on_disk, sync_folder, write_all
+from modelctl.core.errors import Conflict, DigestMismatch, Invalid, NotFound
+from modelctl.core.paths import RESERVED
+from modelctl.core.reference import LATEST
+from modelctl.core.types import Descriptor, Digest, canonical_json, parse_digest
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
+_UNFINISHED = "unfinished-"
+_OWN_NAMES = {"oci-layout", "index.json", "blobs", RESERVED}
+_MAX_INDEX = 64 << 20
+_MAX_MANIFEST = 4 << 20
+
+
+class _Item(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
+class _Index(msgspec.Struct):
+    manifests: list[_Item]
+
+
+class OciDir:
+    """A `Store` in the folder `path`. Thread-safe, and safe beside other processes that use this class."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._blobs = self.path / "blobs" / "sha256"
+        self._own = self.path / RESERVED
+
+    def create(self) -> None:
+        """Make the layout, or what is missing of it.
+
+        Raises:
+            Conflict: The folder holds something that is not part of a layout.
+        """
+        with on_disk(str(self.path)):
+            present = set(os.listdir(self.path)) if self.path.exists() else set()
+            if "oci-layout" not in present and present - _OWN_NAMES:
+                raise Conflict(
+                    f"{self.path} is not an OCI layout",
+                    why=f"it holds {min(present - _OWN_NAMES)!r} and no oci-layout",
+                    hint="name another folder",
+                )
+            self._blobs.mkdir(parents=True, exist_ok=True)
+        with self._index_lock():
+            for name, data in (("index.json", canonical_json(_EMPTY_INDEX)), ("oci-layout", _LAYOUT)):
+                if not (self.path / name).exists():
+                    self._replace(self.path / name, data)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold off `prune` while blobs are written that no tag names yet; sweep up after writers that died."""
+        with suppress(Conflict), self._writers_lock(fcntl.LOCK_EX | fcntl.LOCK_NB), self._index_lock():
+            self._sweep()
+        with self._writers_lock(fcntl.LOCK_SH):
+            yield
+
+    def _writers_lock(self, mode: int) -> AbstractContextManager[int]:
+        self._make_own()
+        return locked(self._own / "writers.lock", mode, busy=str(self.path))
+
+    def _index_lock(self) -> AbstractContextManager[int]:
+        self._make_own()
+        return locked(self._own / "index.lock", fcntl.LOCK_EX)
+
+    def _make_own(self) -> None:
+        with on_disk(str(self._own)):
+            self._own.mkdir(exist_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove unfinished files. Only for who holds both locks alone."""
+        for path in self._own.glob(f"{_UNFINISHED}*"):
+            with on_disk(str(path)):
+                path.unlink()
+
+    def has(self, descriptor: Descriptor) -> bool:
+        path = self._blob_path(descriptor.digest)
+        with on_disk(str(path)):
+            return path.exists() and path.stat().st_size == descriptor.size
+
+    def open(self, descriptor: Descriptor) -> FileBlob:
+        """Open a blob.
+
+        Raises:
+            NotFound: It is not there. DigestMismatch: It has another size than the descriptor says.
+        """
+        path = self._blob_path(descriptor.digest)
+        with on_disk(f"blob {descriptor.digest} in {self.path}"):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            size = os.fstat(fd).st_size
+        if size != descriptor.size:
+            os.close(fd)
+            raise DigestMismatch(
+                f"blob {descriptor.digest} in {self.path}",
+                why=f"it has {size} bytes; its descriptor says {descriptor.size}",
+                hint=f"remove {path} and pack the model again",
+            )
+        return FileBlob(fd, size, str(path))
+
+    @contextmanager
+    def upload(self) -> Iterator[OciDirUpload]:
+        """Start a blob. It appears when it is committed; without that it leaves nothing."""
+        path = self._own / f"{_UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}"
+        with on_disk(str(path)):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            yield OciDirUpload(fd, path, self._blobs)
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def resolve(self, name: str) -> Descriptor:
+        """Return the manifest that a tag or digest names; no name is `latest`, or the only manifest there is.
+
+        Raises:
+            NotFound: There is none; says which tags there are.
+        """
+        if name.startswith("sha256:"):
+            return self._resolve_digest(parse_digest(name))
+        tags = self.tags()
+        if name in tags:
+            return tags[name]
+        manifests = self._index()["manifests"]
+        if not name and LATEST in tags:
+            return tags[LATEST]
+        if not name and len(manifests) == 1:
+            return _descriptor(manifests[0])
+        known = ", ".join(sorted(tags)) or "none"
+        raise NotFound(
+            f"tag {name!r} in {self.path}" if name else f"{self.path}: which tag?",
+            why=f"its tags are: {known}",
+        )
+
+    def _resolve_digest(self, digest: Digest) -> Descriptor:
+        listed = [_descriptor(item) for item in self._index()["manifests"] if item.get("digest") == digest]
+        if listed:
+            return listed[0]
+        with on_disk(f"manifest {digest} in {self.path}"):
+            size = self._blob_path(digest).stat().st_size
+        return Descriptor(media_type=media_types.OCI_MANIFEST, digest=digest, size=size)
+
+    def tags(self) -> dict[str, Descriptor]:
+        """Return every tag and the manifest it points to."""
+        return {
+            item["annotations"][media_types.REF_NAME]: _descriptor(item)
+            for item in self._index()["manifests"]
+            if media_types.REF_NAME in (item.get("annotations") or {})
+        }
+
+    def tag(self, manifest: Descriptor, name: str) -> None:
+        """Point `name` at a manifest that is here, atomically; `NotFound` when it is not here."""
+        if not self.has(manifest):
+            raise NotFound(f"manifest {manifest.digest} in {self.path}", why="a tag may only point to what is there")
+        with self._changing_index() as manifests:
+            manifests[:] = [item for item in manifests if _tag_of(item) != name and not _untagged(item, manifest)]
+            manifests.append(
+                {
+                    "mediaType": manifest.media_type,
+                    "digest": manifest.digest,
+                    "size": manifest.size,
+                    "annotations": {media_types.REF_NAME: name},
+                }
+            )
+
+    def untag(self, name: str) -> list[str]:
+        """Forget a tag, or a digest with all its tags. Blobs stay until `prune`.
+
+        Returns:
+            The tags that were forgotten.
+
+        Raises:
+            NotFound: There is no such tag or digest in the index.
+        """
+        with self._changing_index() as manifests:
+            gone = [item for item in manifests if name in (_tag_of(item), item.get("digest"))]
+            if not gone:
+                raise NotFound(f"{name} in {self.path}", why="there is no such tag or manifest in its index")
+            manifests[:] = [item for item in manifests if item not in gone]
+        return [tag for tag in map(_tag_of, gone) if tag]
+
+    def prune(self, *, dry_run: bool = False) -> list[Descriptor]:
+        """Remove the blobs that no manifest of the index reaches; return them.
+
+        Raises:
+            Conflict: Somebody is writing to the store.
+        """
+        self._index()
+        with self._writers_lock(fcntl.LOCK_EX | fcntl.LOCK_NB), self._index_lock(), on_disk(str(self._blobs)):
+            kept = self._reachable()
+            removed = []
+            for path in sorted(self._blobs.iterdir()):
+                digest = Digest(f"sha256:{path.name}")
+                if digest not in kept:
+                    removed.append(Descriptor(media_type="", digest=digest, size=path.stat().st_size))
+                    if not dry_run:
+                        path.unlink()
+            if not dry_run:
+                self._sweep()
+            return removed
+
+    def _reachable(self) -> set[Digest]:
+        reached: set[Digest] = set()
+        waiting = [_descriptor(item) for item in self._index()["manifests"]]
+        while waiting:
+            descriptor = waiting.pop()
+            if descriptor.digest in reached:
+                continue
+            reached.add(descriptor.digest)
+            if descriptor.media_type.endswith(("manifest.v1+json", "index.v1+json", "manifest.v2+json")):
+                waiting += self._children(descriptor)
+        return reached
+
+    def _children(self, descriptor: Descriptor) -> list[Descriptor]:
+        path = self._blob_path(descriptor.digest)
+        with on_disk(f"manifest {descriptor.digest} in {self.path}"):
+            document = _load(path, _MAX_MANIFEST)
+        items = [document.get("config"), *document.get("layers", ()), *document.get("manifests", ())]
+        return [_descriptor(item) for item in items if item]
+
+    def _blob_path(self, digest: Digest) -> Path:
+        return self._blobs / digest.removeprefix("sha256:")
+
+    def _index(self) -> dict[str, Any]:
+        with on_disk(f"OCI layout {self.path}"):
+            if not (self.path / "oci-layout").exists():
+                raise NotFound(f"OCI layout {self.path}", why="there is no oci-layout file in it")
+            index = _load(self.path / "index.json", _MAX_INDEX)
+        try:
+            msgspec.convert(index, _Index)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"{self.path}/index.json", why=str(error)) from error
+        return index
+
+    @contextmanager
+    def _changing_index(self) -> Iterator[list[dict[str, Any]]]:
+        self._index()
+        with self._index_lock():
+            index = self._index()
+            yield index["manifests"]
+            self._replace(self.path / "index.json", canonical_json(index))
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        with self.upload() as upload:
+            upload.write(data)
+            upload.rename_to(path)
+
+
+class OciDirUpload:
+    """A blob being written. Only its one writer may use it."""
+
+    def __init__(self, fd: int, path: Path, blobs: Path) -> None:
+        self._fd, self._path, self._blobs = fd, path, blobs
+        self._size = 0
+
+    def write(self, data: memoryview | bytes) -> None:
+        write_all(self._fd, data, str(self._path))
+        self._size += len(data)
+
+    def commit(self, digest: Digest) -> bool:
+        """Put the blob in its place, durably. One that is there already, of the same size, is left alone."""
+        final = self._blobs / digest.removeprefix("sha256:")
+        with on_disk(str(final)):
+            new = not final.exists() or final.stat().st_size != self._size
+        if new:
+            self.rename_to(final)
+        return new
+
+    def rename_to(self, path: Path) -> None:
+        """Flush what was written and rename it to `path`."""
+        with on_disk(str(path)):
+            os.fsync(self._fd)
+            os.rename(self._path, path)
+            sync_folder(path.parent)
+
+
+def _load(path: Path, limit: int) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > limit:
+        raise Invalid(str(path), why=f"it has {size} bytes; at most {limit} are read")
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Invalid(str(path), why=f"it is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Invalid(str(path), why="it is not a JSON object")
+    return document
+
+
+def _descriptor(item: Mapping[str, Any]) -> Descriptor:
+    try:
+        descriptor = msgspec.convert(item, Descriptor)
+    except msgspec.ValidationError as error:
+        raise Invalid("descriptor in an index or manifest", why=str(error)) from error
+    parse_digest(descriptor.digest)
+    return descriptor
+
+
+def _tag_of(item: Mapping[str, Any]) -> str | None:
+    return (item.get("annotations") or {}).get(media_types.REF_NAME)
+
+
+def _untagged(item: Mapping[str, Any], manifest: Descriptor) -> bool:
+    return item.get("digest") == manifest.digest and _tag_of(item) is None
