@@ -28,7 +28,8 @@ bench: .venv/dev.stamp build/apt.stamp
 docs: .venv/dev.stamp
 	$(RUN) -m e2e.commands docs/commands.md
 
-lock: .venv/dev.stamp
+lock: .venv/bin/python
+	$(BIN)/pip install -q --disable-pip-version-check uv
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
 	  pyproject.toml --extra dev -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
