@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from modelctl.core.protocols import Progress
+from modelctl.core.progress import Progress
 
 
 class BarProgress(Progress):

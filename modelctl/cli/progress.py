@@ -1,4 +1,4 @@
-"""Progress as plain lines, for logs and pipes: every so often, and at the end."""
+"""Progress as plain lines, for logs and pipes: every so often."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import time
 from typing import TextIO
 
 from modelctl.cli.text import human
-from modelctl.core.protocols import Progress
+from modelctl.core.progress import Progress
 
 INTERVAL_S = 5.0
 
 
 class LineProgress(Progress):
-    """Writes a line each `INTERVAL_S` while something moves, and one when all is done."""
+    """Writes a line each `INTERVAL_S` while something moves."""
 
     def __init__(self, verb: str, stream: TextIO) -> None:
         self._verb, self._stream = verb, stream
         self._lock = threading.Lock()
-        self._files = self._size = self._done_files = self._done_size = 0
+        self._size = self._done_size = 0
         self._started = self._told = time.monotonic()
 
     def expect(self, files: int, size: int) -> None:
-        self._files, self._size = files, size
+        self._size = size
 
     def advance(self, name: str, size: int) -> None:
         with self._lock:
@@ -31,10 +31,6 @@ class LineProgress(Progress):
             if now - self._told >= INTERVAL_S:
                 self._told = now
                 self._tell(now)
-
-    def end(self, name: str) -> None:
-        with self._lock:
-            self._done_files += 1
 
     def _tell(self, now: float) -> None:
         speed = self._done_size / max(now - self._started, 0.001)

@@ -9,13 +9,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 from typer.exceptions import TyperException
 
 from modelctl.cli.options import Output
 from modelctl.cli.progress import LineProgress
 from modelctl.core.errors import ModelctlError
-from modelctl.core.protocols import Progress
+from modelctl.core.progress import Progress
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -24,6 +23,8 @@ TERMINATED = 143
 def print_result(report: object, output: Output, text: str) -> None:
     """Print a result: `text` as it is, or `report` as JSON."""
     if output is Output.json:
+        import msgspec
+
         text = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -12,7 +12,7 @@ from modelctl.cli.text import count
 from modelctl.core.errors import ChecksumMismatch, UsageProblem
 
 if TYPE_CHECKING:
-    from modelctl.core.protocols import Progress
+    from modelctl.core.progress import Progress
     from modelctl.flows.verify import VerifyReport
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelctl.core.errors import ChecksumMismatch, Conflict, Denied, DiskProblem, NotFound
+from modelctl.core.types import Bytes
 
 _HINTS = {
     errno.ENOSPC: "free some space, then run the same command again: what is done stays done",
@@ -65,7 +66,7 @@ class FileBlob:
         os.close(self.fd)
 
 
-def write_all(fd: int, data: memoryview | bytes, name: str) -> None:
+def write_all(fd: int, data: Bytes, name: str) -> None:
     """Write all of `data` at the file's position; `name` is for the error."""
     with on_disk(name):
         written = os.write(fd, data)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from modelctl.core.types import Descriptor, Digest, Entry
+from modelctl.core.types import Bytes, Descriptor, Digest, Entry
 
 
 class Blob(Protocol):
@@ -42,7 +42,7 @@ class Fetcher(Protocol):
 class Upload(Protocol):
     """One blob on its way into a store, written in order. Closed without `commit`, it leaves nothing."""
 
-    def write(self, data: memoryview | bytes) -> None: ...
+    def write(self, data: Bytes) -> None: ...
 
     def commit(self, digest: Digest) -> bool:
         """Make what was written durable under `digest`, which the caller computed from the same bytes.
@@ -64,22 +64,3 @@ class Store(Fetcher, Protocol):
 
     def tag(self, manifest: Descriptor, name: str) -> None:
         """Point `name` at a manifest that the store already has, atomically."""
-
-
-class Progress:
-    """What a long job tells whoever watches. This one tells nobody; a face overrides what it shows.
-
-    Thread-safe in every implementation: workers call it side by side.
-    """
-
-    def expect(self, files: int, size: int) -> None:
-        """`files` files of `size` bytes in all lie ahead."""
-
-    def begin(self, name: str, size: int) -> None:
-        """A file of `size` bytes is being worked on."""
-
-    def advance(self, name: str, size: int) -> None:
-        """`size` more bytes of it are done."""
-
-    def end(self, name: str) -> None:
-        """The file is done."""

@@ -13,6 +13,9 @@ import msgspec
 from modelctl.core.errors import Invalid
 from modelctl.core.media_types import OCI_MANIFEST
 
+Bytes = bytes | bytearray | memoryview
+"""Bytes in memory, of whatever kind."""
+
 Kind = Literal["weight", "config", "code", "doc"]
 """What a file is to a model; it decides the media type of its layer."""
 
@@ -36,7 +39,7 @@ def parse_digest(text: str) -> Digest:
     return Digest(text)
 
 
-def digest_of(data: bytes | bytearray | memoryview) -> Digest:
+def digest_of(data: Bytes) -> Digest:
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 

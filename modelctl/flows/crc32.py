@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from contextlib import closing
 
@@ -9,7 +10,8 @@ from modelctl.core.checksum import Crcs, feed
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import NotFound
 from modelctl.core.paths import check_paths
-from modelctl.core.protocols import Progress, Source
+from modelctl.core.progress import Progress
+from modelctl.core.protocols import Source
 from modelctl.core.types import Entry
 from modelctl.flows.workers import Workers
 from modelctl.node.folder import UNFINISHED
@@ -40,6 +42,12 @@ def crc32_of(source: Source, entry: Entry, workers: Workers) -> int:
     return crcs.crc32
 
 
+def own_names(folder: str, list_path: str) -> set[str]:
+    """Return the paths in `folder` that a list may have had when it was written: crc32.txt, and where it is now."""
+    here = os.path.relpath(os.path.realpath(list_path), os.path.realpath(folder))
+    return {CRC32_LIST, here}
+
+
 def read_crc32_list(folder: str, list_path: str) -> tuple[str, dict[str, int]]:
     """Read a list for `folder`: `list_path`, or the folder's own crc32.txt when that is empty.
 
@@ -48,7 +56,7 @@ def read_crc32_list(folder: str, list_path: str) -> tuple[str, dict[str, int]]:
     """
     path = list_path or posixpath.join(folder, CRC32_LIST)
     with on_disk(path), open(path, "rb") as file:
-        sums = parse_crc32_list(file.read(MAX_LIST_SIZE), path, itself=CRC32_LIST)
+        sums = parse_crc32_list(file.read(MAX_LIST_SIZE), path, own_names(folder, path))
     if not sums:
         raise NotFound(path, why="it lists no file", hint="modelctl crc32 DIR > crc32.txt writes one")
     return path, sums

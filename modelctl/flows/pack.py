@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from modelctl.core.disk import on_disk
-from modelctl.core.errors import Conflict, UsageProblem
+from modelctl.core.errors import Conflict, ModelctlError, UsageProblem
 from modelctl.core.media_types import OCI_MANIFEST
 from modelctl.core.paths import matches, selected
-from modelctl.core.protocols import Progress, Source
+from modelctl.core.progress import Progress
+from modelctl.core.protocols import Source
 from modelctl.core.reference import LATEST, Reference
 from modelctl.core.types import Descriptor, Digest, Entry, digest_of
+from modelctl.flows.crc32 import read_crc32_list
 from modelctl.flows.stores import open_store
 from modelctl.flows.workers import Workers
-from modelctl.packing.crc32_list import MAX_LIST_SIZE
+from modelctl.packing.artifact import load_artifact
+from modelctl.packing.crc32_list import CRC32_LIST
+from modelctl.packing.form import Member
 from modelctl.packing.layout import Layout, load_layout
 from modelctl.packing.manifest import check_annotations, render_config, render_manifest
 from modelctl.packing.plan import MAX_LAYERS, PlannedLayer, plan_layers
-from modelctl.packing.preflight import check_model, stated_crc32s
+from modelctl.packing.preflight import check_listed, check_model, own_crc32s
 from modelctl.packing.seal import SealedLayer, seal
 from modelctl.packing.table import Table, render_table
 from modelctl.registry.ocidir import OciDir
+from modelctl.registry.twin import upload_beside
 from modelctl.sources import open_source
 from modelctl.sources.file import FileSource
 
@@ -92,7 +97,7 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
     _check_apart(source, reference)
     entries, left_out = _list(source, layouts[0], options)
     check_model(source, entries, allow_pickle=options.allow_pickle)
-    stated = stated_crc32s(source, entries, _read_list(options.crc32_file))
+    stated = _stated_crc32s(url, source, entries, options.crc32_file)
     plan = _plan(entries, layouts, options.max_layers)
     tag = reference.tag or LATEST
     tags = [tag, *(f"{tag}-{layout.name}" for layout in layouts[1:])]
@@ -105,9 +110,11 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
         workers = Workers(options.jobs, progress)
         progress.expect(len(entries), sum(entry.size for entry in entries))
 
+        twins = _twins(store)
+
         def seal_one(layer: PlannedLayer) -> SealedLayer:
             with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
-                with store.upload() as upload:
+                with upload_beside(store, twins.get(_shape(layer))) as upload:
                     return seal(layer, source, upload, stated, advance)
 
         sealed = workers.run(seal_one, plan)
@@ -160,11 +167,13 @@ def _list(source: Source, layout: Layout, options: PackOptions) -> tuple[list[En
     return list(source.list(wanted)), sorted(left_out)
 
 
-def _read_list(name: str) -> tuple[str, bytes] | None:
-    if not name:
-        return None
-    with on_disk(f"--crc32-file {name}"), open(name, "rb") as file:
-        return name, file.read(MAX_LIST_SIZE)
+def _stated_crc32s(url: str, source: Source, entries: Sequence[Entry], crc32_file: str) -> dict[str, int]:
+    if crc32_file:
+        _, stated = read_crc32_list(url.removeprefix("file://"), crc32_file)
+    else:
+        stated = own_crc32s(source, entries)
+    check_listed(stated, entries, crc32_file or CRC32_LIST)
+    return stated
 
 
 def _plan(entries: Sequence[Entry], layouts: Sequence[Layout], max_layers: int) -> list[PlannedLayer]:
@@ -177,6 +186,21 @@ def _plan(entries: Sequence[Entry], layouts: Sequence[Layout], max_layers: int) 
                 hint=f"pack twice, once with --layout {layouts[0].name} and once with --layout {layout.name}",
             )
     return plan
+
+
+def _shape(layer: PlannedLayer) -> tuple[Member, ...]:
+    return tuple(layer.members)
+
+
+def _twins(store: OciDir) -> dict[tuple[Member, ...], Descriptor]:
+    """Return the layers that the store has, by what a layer is before its files are read: their names and sizes."""
+    found: dict[tuple[Member, ...], Descriptor] = {}
+    for root in store.tags().values():
+        with suppress(ModelctlError):
+            for layer in load_artifact(store, root).layers:
+                if not layer.gzipped:
+                    found[tuple(layer.members)] = layer.descriptor
+    return found
 
 
 def _publish(

@@ -10,7 +10,8 @@ import msgspec
 
 from modelctl.core.errors import NotFound
 from modelctl.core.paths import selected
-from modelctl.core.protocols import Blob, Progress
+from modelctl.core.progress import Progress
+from modelctl.core.protocols import Blob
 from modelctl.core.reference import Reference
 from modelctl.core.types import FileRow
 from modelctl.flows.stores import open_artifact

@@ -14,7 +14,8 @@ import msgspec
 
 from modelctl.core.checksum import CHUNK, HASH_SIZE, ChunkHashes, Crcs, feed
 from modelctl.core.errors import ChecksumMismatch, ModelctlError, NotFound, UsageProblem
-from modelctl.core.protocols import Blob, Progress, Source
+from modelctl.core.progress import Progress
+from modelctl.core.protocols import Blob, Source
 from modelctl.core.reference import Reference
 from modelctl.core.types import Entry, FileRow
 from modelctl.flows.crc32 import crc32_of, read_crc32_list

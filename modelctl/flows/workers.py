@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
-from modelctl.core.protocols import Progress
+from modelctl.core.progress import Progress
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")

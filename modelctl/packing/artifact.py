@@ -41,8 +41,12 @@ class Layer:
     def gzipped(self) -> bool:
         return self.digest != self.descriptor.digest
 
+    @property
+    def members(self) -> list[Member]:
+        return [Member(self.prefix + row.path, row.size) for row in self.rows]
+
     def pieces(self) -> Iterator[Piece]:
-        return frame(self.form, [Member(self.prefix + row.path, row.size) for row in self.rows])
+        return frame(self.form, self.members)
 
     def check_head(self, blob: Blob, piece: Piece) -> None:
         """Read the bytes before a file (or after the last) and demand that they are what the form makes them.

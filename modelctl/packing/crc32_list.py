@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from modelctl.core.errors import Invalid
@@ -27,11 +27,11 @@ def render_crc32_list(lines: Iterable[Crc32Line]) -> str:
     return "".join(f"{line.crc32:08x} {line.path}\n" for line in sorted(lines, key=lambda line: line.path.encode()))
 
 
-def parse_crc32_list(data: bytes, name: str, *, itself: str = "") -> dict[str, int]:
+def parse_crc32_list(data: bytes, name: str, itself: Container[str] = (CRC32_LIST,)) -> dict[str, int]:
     """Read a crc32.txt into {path: CRC-32}.
 
-    Takes blank lines, a leading `./`, `*` or tabs as other tools write them. The line for `itself`, the list's own
-    path, is not counted: it was written while the list was, so it is 00000000 or stale.
+    Takes blank lines, a leading `./`, `*` or tabs as other tools write them. A line for `itself`, the paths that the
+    list may have had, is not counted: it was written while the list was, so it is 00000000 or stale.
 
     Raises:
         Invalid: A line is not `crc32 path`, names a path that no model may have, or contradicts an earlier one;
@@ -49,7 +49,7 @@ def parse_crc32_list(data: bytes, name: str, *, itself: str = "") -> dict[str, i
         if not found:
             raise Invalid(f"{name}, line {number}", why=f"{line[:100]!r} is not 'crc32 path'")
         path, value = found[2], int(found[1], 16)
-        if path == itself:
+        if path in itself:
             continue
         try:
             check_path(path)

@@ -88,25 +88,14 @@ def _check_index(path: str, data: bytes, shards: Mapping[str, Shard]) -> None:
             raise Invalid(f"{path} puts tensor {tensor[:200]!r} in {shard!r}", why="that shard does not hold it")
 
 
-def stated_crc32s(source: Source, entries: Sequence[Entry], crc32_file: tuple[str, bytes] | None) -> dict[str, int]:
-    """Return the CRC-32s that the model's own crc32.txt, or another list, states: {path: CRC-32}.
-
-    Args:
-        source: Read when `crc32_file` is None and the model has a crc32.txt.
-        entries: The files that will be packed.
-        crc32_file: Name and bytes of a list that is used instead.
-
-    Raises:
-        Invalid: The list is malformed. NotFound: It names a file that is not packed.
-    """
+def own_crc32s(source: Source, entries: Sequence[Entry]) -> dict[str, int]:
+    """Return the CRC-32s that the model's own crc32.txt states, {path: CRC-32}; none when it has no such file."""
     own = next((entry for entry in entries if entry.path == CRC32_LIST), None)
-    if crc32_file:
-        name, data = crc32_file
-    elif own:
-        name, data = CRC32_LIST, read_small(source, own, MAX_LIST_SIZE)
-    else:
-        return {}
-    sums = parse_crc32_list(data, name, itself=CRC32_LIST)
+    return parse_crc32_list(read_small(source, own, MAX_LIST_SIZE), CRC32_LIST) if own else {}
+
+
+def check_listed(sums: Mapping[str, int], entries: Sequence[Entry], name: str) -> None:
+    """Refuse a list `name` of CRC-32s that names a file which is not packed; `NotFound`."""
     missing = sorted(sums.keys() - {entry.path for entry in entries})
     if missing:
         raise NotFound(
@@ -114,4 +103,3 @@ def stated_crc32s(source: Source, entries: Sequence[Entry], crc32_file: tuple[st
             why=f"{name} lists it, and it is not among the files to pack",
             hint="fetch the file, or name another list with --crc32-file",
         )
-    return sums

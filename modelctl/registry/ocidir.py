@@ -25,7 +25,7 @@ from modelctl.core.disk import FileBlob, locked, on_disk, sync_folder, write_all
 from modelctl.core.errors import Conflict, DigestMismatch, Invalid, NotFound
 from modelctl.core.paths import RESERVED
 from modelctl.core.reference import LATEST
-from modelctl.core.types import Descriptor, Digest, canonical_json, parse_digest
+from modelctl.core.types import Bytes, Descriptor, Digest, canonical_json, parse_digest
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
@@ -117,7 +117,7 @@ class OciDir:
             raise DigestMismatch(
                 f"blob {descriptor.digest} in {self.path}",
                 why=f"it has {size} bytes; its descriptor says {descriptor.size}",
-                hint=f"remove {path} and pack the model again",
+                hint="pack the model again; that replaces a blob which is not right",
             )
         return FileBlob(fd, size, str(path))
 
@@ -276,17 +276,16 @@ class OciDirUpload:
         self._fd, self._path, self._blobs = fd, path, blobs
         self._size = 0
 
-    def write(self, data: memoryview | bytes) -> None:
+    def write(self, data: Bytes) -> None:
         write_all(self._fd, data, str(self._path))
         self._size += len(data)
 
     def commit(self, digest: Digest) -> bool:
-        """Put the blob in its place, durably. One that is there already, of the same size, is left alone."""
+        """Put the blob in its place, durably. It replaces one that is there, which may have rotted."""
         final = self._blobs / digest.removeprefix("sha256:")
         with on_disk(str(final)):
             new = not final.exists() or final.stat().st_size != self._size
-        if new:
-            self.rename_to(final)
+        self.rename_to(final)
         return new
 
     def rename_to(self, path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Run a command or a function in a process of its own, pinned to a core, and say what it cost."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+CLIENT_CORE = 0
+SERVER_CORE = 1
+
+
+class Cost(NamedTuple):
+    """Wall time and CPU time (user and system) [s], and the largest resident set [bytes]."""
+
+    wall: float
+    cpu: float
+    rss: int
+
+
+def run(command: Sequence[str]) -> Cost:
+    """Run a command on the client's core; its output is thrown away, a failure is raised with it."""
+
+    def child() -> int:
+        with open(os.devnull, "wb") as nothing, open(f"/tmp/bench-{os.getpid()}.err", "w+b") as errors:
+            status = subprocess.call(command, stdout=nothing, stderr=errors)
+            errors.seek(0)
+            os.unlink(errors.name)
+            if status:
+                print(f"{command}: {errors.read().decode()}")
+        return status
+
+    return call(child)
+
+
+def call(work: Callable[[], int | None]) -> Cost:
+    """Run a function in a forked child on the client's core; a status other than 0 or None is a failure."""
+    started = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            os.sched_setaffinity(0, {CLIENT_CORE})
+            status = work() or 0
+        finally:
+            os._exit(status)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"bench: a measured process ended with {status}")
+    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def median(times: int, work: Callable[[], Cost], before: Callable[[], object] = lambda: None) -> Cost:
+    """Return the medians of several runs, each after `before`."""
+    costs = []
+    for _ in range(times):
+        before()
+        costs.append(work())
+    return Cost(
+        statistics.median(cost.wall for cost in costs),
+        statistics.median(cost.cpu for cost in costs),
+        max(cost.rss for cost in costs),
+    )

@@ -1,0 +1,80 @@
+"""The primitives that packing and pulling are made of, each alone, on the same files, 1 MiB at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from blake3 import blake3
+from fastcrc import crc64
+from isal.isal_zlib import crc32
+
+BUFFER = 1 << 20
+
+
+def _pieces(paths: Sequence[Path]) -> Iterator[memoryview]:
+    """Yield one warm buffer for each piece of the files, so that a hash alone is measured."""
+    buffer = memoryview(bytearray(os.urandom(BUFFER)))
+    for path in paths:
+        for _ in range(path.stat().st_size // BUFFER):
+            yield buffer
+
+
+def read(paths: Sequence[Path]) -> None:
+    buffer = memoryview(bytearray(BUFFER))
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        offset = 0
+        while count := os.preadv(fd, [buffer], offset):
+            offset += count
+        os.close(fd)
+
+
+def sha256(paths: Sequence[Path]) -> None:
+    hasher = hashlib.sha256()
+    for piece in _pieces(paths):
+        hasher.update(piece)
+
+
+def blake(paths: Sequence[Path]) -> None:
+    hasher = blake3()
+    for piece in _pieces(paths):
+        hasher.update(piece)
+
+
+def crcs(paths: Sequence[Path]) -> None:
+    first = second = 0
+    for piece in _pieces(paths):
+        first, second = crc32(piece, first), crc64.xz(piece, second)
+
+
+def write(paths: Sequence[Path], target: Path, *, sync: bool) -> None:
+    for path in paths:
+        fd = os.open(target / path.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for piece in _pieces([path]):
+            os.write(fd, piece)
+        if sync:
+            os.fsync(fd)
+        os.close(fd)
+
+
+def pack_parts(paths: Sequence[Path], target: Path) -> dict[str, Callable[[], None]]:
+    """The parts of packing into a layout: what every byte must go through once."""
+    return {
+        "read": lambda: read(paths),
+        "sha256": lambda: sha256(paths),
+        "blake3": lambda: blake(paths),
+        "CRC-32 + CRC-64": lambda: crcs(paths),
+        "write": lambda: write(paths, target, sync=True),
+    }
+
+
+def pull_parts(paths: Sequence[Path], target: Path) -> dict[str, Callable[[], None]]:
+    """The parts of pulling with verification: a proved copy of every byte."""
+    return {
+        "read": lambda: read(paths),
+        "blake3": lambda: blake(paths),
+        "write + fsync": lambda: write(paths, target, sync=True),
+    }

@@ -1,0 +1,62 @@
+"""Write a blob beside one that the store has and that is probably the same: nothing is written while they agree.
+
+So packing an unchanged model again reads and compares, and needs no space. Where the two part, what was equal is
+copied from the store's blob and the upload goes on from there; a blob that rotted is written again that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from modelctl.core.checksum import BUFFER
+from modelctl.core.protocols import Blob, Store, Upload
+from modelctl.core.types import Bytes, Descriptor, Digest
+
+
+@contextmanager
+def upload_beside(store: Store, twin: Descriptor | None) -> Iterator[Upload]:
+    """Start a blob that is probably `twin`; None, or one that the store has not, is no help and no harm."""
+    with ExitStack() as stack:
+        if twin and store.has(twin):
+            blob = stack.enter_context(closing(store.open(twin)))
+            yield TwinUpload(blob, twin.digest, lambda: stack.enter_context(store.upload()))
+        else:
+            yield stack.enter_context(store.upload())
+
+
+class TwinUpload:
+    """An `Upload` that becomes a real one at the first byte in which it differs from `twin`."""
+
+    def __init__(self, twin: Blob, digest: Digest, start: Callable[[], Upload]) -> None:
+        self._twin, self._digest, self._start = twin, digest, start
+        self._upload: Upload | None = None
+        self._same = 0
+
+    def write(self, data: Bytes) -> None:
+        if self._upload is None and self._agrees(data):
+            self._same += len(data)
+        else:
+            self._real().write(data)
+
+    def commit(self, digest: Digest) -> bool:
+        if self._upload is None and self._same == self._twin.size and digest == self._digest:
+            return False
+        return self._real().commit(digest)
+
+    def _agrees(self, data: Bytes) -> bool:
+        if self._same + len(data) > self._twin.size:
+            return False
+        present = bytearray(len(data))
+        self._twin.read_into(self._same, memoryview(present))
+        return present == data
+
+    def _real(self) -> Upload:
+        """Return the upload, started with what was the same so far."""
+        if self._upload is None:
+            self._upload = self._start()
+            for offset in range(0, self._same, BUFFER):
+                data = bytearray(min(BUFFER, self._same - offset))
+                self._twin.read_into(offset, memoryview(data))
+                self._upload.write(data)
+        return self._upload
