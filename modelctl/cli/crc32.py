@@ -28,16 +28,16 @@ def crc32(
     """
     from modelctl.flows.crc32 import compute_crc32s
     from modelctl.flows.verify import verify_crc32_list
-    from modelctl.packing.crc32_list import render_crc32_list
 
     with report.progress("crc32", quiet=quiet) as progress:
-        verified = verify_crc32_list(folder, "", jobs, progress) if check else None
-        lines = [] if check else compute_crc32s(folder, jobs, progress)
-    if verified:
+        if check:
+            verified = verify_crc32_list(folder, "", jobs, progress)
+        else:
+            computed = compute_crc32s(folder, jobs, progress)
+    if check:
         print_verified(verified, output, quiet=quiet)
     else:
-        result = [{"path": line.path, "crc32": f"{line.crc32:08x}"} for line in lines]
-        report.print_result(result, output, render_crc32_list(lines))
+        report.print_result(computed, output, computed.crc32_list())
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,8 @@ import os
 import posixpath
 from contextlib import closing
 
+import msgspec
+
 from modelctl.core.checksum import Crcs, feed
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import NotFound
@@ -15,12 +17,27 @@ from modelctl.core.protocols import Source
 from modelctl.core.types import Entry
 from modelctl.flows.workers import Workers
 from modelctl.node.folder import UNFINISHED
-from modelctl.packing.crc32_list import CRC32_LIST, MAX_LIST_SIZE, Crc32Line, parse_crc32_list
+from modelctl.packing.crc32_list import CRC32_LIST, MAX_LIST_SIZE, Crc32Line, parse_crc32_list, render_crc32_list
 from modelctl.sources import open_source
 
 
-def compute_crc32s(folder: str, jobs: int, progress: Progress) -> list[Crc32Line]:
-    """Return the CRC-32 of every file of `folder` but its own crc32.txt, by path.
+class Crc32File(msgspec.Struct, kw_only=True):
+    path: str
+    crc32: str
+
+
+class Crc32Report(msgspec.Struct, kw_only=True):
+    """The CRC-32 of each file of a folder, as 8 hex digits, by path."""
+
+    files: list[Crc32File]
+
+    def crc32_list(self) -> str:
+        """Return them as a crc32.txt."""
+        return render_crc32_list(Crc32Line(file.path, int(file.crc32, 16)) for file in self.files)
+
+
+def compute_crc32s(folder: str, jobs: int, progress: Progress) -> Crc32Report:
+    """Return the CRC-32 of every file of `folder` but its own crc32.txt.
 
     Raises:
         Invalid: A file that could not be packed, by its name or kind.
@@ -30,7 +47,11 @@ def compute_crc32s(folder: str, jobs: int, progress: Progress) -> list[Crc32Line
     check_paths(entry.path for entry in entries)
     workers = Workers(jobs, progress)
     progress.expect(len(entries), sum(entry.size for entry in entries))
-    return list(workers.run(lambda entry: Crc32Line(entry.path, crc32_of(source, entry, workers)), entries))
+
+    def compute(entry: Entry) -> Crc32File:
+        return Crc32File(path=entry.path, crc32=f"{crc32_of(source, entry, workers):08x}")
+
+    return Crc32Report(files=list(workers.run(compute, entries)))
 
 
 def crc32_of(source: Source, entry: Entry, workers: Workers) -> int:
