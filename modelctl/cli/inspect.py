@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelctl.cli import report
+from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
 from modelctl.cli.text import count, human
+from modelctl.core.access import DEFAULT, Access
 
 if TYPE_CHECKING:
     from modelctl.flows.inspect import InspectReport
 
 
+@reaching_registries
 def inspect(
     reference: ReferenceArgument,
     tensors: Annotated[
@@ -25,6 +27,7 @@ def inspect(
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """Show what an artifact is made of: layers, files, checksums, tensors.
 
@@ -38,9 +41,9 @@ def inspect(
     from modelctl.flows.inspect import read_manifest
 
     if raw:
-        sys.stdout.buffer.write(read_manifest(parse_reference(reference)))
+        report.print_bytes(read_manifest(parse_reference(reference), access))
         return
-    inspected = run(parse_reference(reference), tensors=tensors)
+    inspected = run(parse_reference(reference), tensors=tensors, access=access)
     report.print_result(inspected, output, "\n".join([*_lines(inspected), ""]))
 
 

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from modelctl import __version__
-from modelctl.cli import crc32, inspect, pack, pull, report, store, verify
+from modelctl.cli import crc32, inspect, login, pack, pull, push, report, store, verify
 from modelctl.core.errors import ModelctlError
 
 app = typer.Typer(
@@ -25,14 +25,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pack model weights into OCI artifacts, pull them back, and prove them.",
-    epilog="Exit statuses: 0 done, 1 bug, 2 usage, 3 not found, 4 wrong bytes, 7 denied, 11 invalid input, "
-    "12 conflict, 13 disk, 130 interrupted.",
+    epilog="Exit statuses: 0 done, 1 bug, 2 usage, 3 not found, 4 wrong bytes, 5 unavailable, 7 denied, "
+    "11 invalid input, 12 conflict, 13 disk, 130 interrupted.",
 )
 
 
 def _print_version(value: bool) -> None:
     if value:
-        sys.stdout.write(f"modelctl {__version__}\n")
+        report.print_bytes(f"modelctl {__version__}\n".encode())
         raise typer.Exit
 
 
@@ -46,7 +46,7 @@ def modelctl(
     """Take the flags that stand before a command."""
 
 
-for module in (pack, pull, verify, inspect, store, crc32):
+for module in (pack, push, pull, verify, inspect, store, crc32, login):
     module.register(app)
 
 
@@ -71,7 +71,7 @@ def main() -> NoReturn:
 def _run() -> int:
     debug = "--debug" in sys.argv
     try:
-        return int(app(standalone_mode=False) or 0)
+        status = int(app(standalone_mode=False) or 0)
     except ModelctlError as error:
         report.print_error(error, debug=debug)
         return error.exit_status
@@ -79,8 +79,7 @@ def _run() -> int:
         report.print_usage(error)
         return 2
     except (KeyboardInterrupt, Abort):
-        report.note("interrupted: what is done stays done; the same command goes on", quiet=False)
-        return report.INTERRUPTED
+        status = report.INTERRUPTED
     except _Terminated:
         report.note("terminated: what is done stays done; the same command goes on", quiet=False)
         return report.TERMINATED
@@ -89,3 +88,6 @@ def _run() -> int:
     except Exception as error:
         report.print_bug(error, debug=debug)
         return 1
+    if status == report.INTERRUPTED:  # typer turns most ^C into this status, without a word
+        report.note("interrupted: what is done stays done; the same command goes on", quiet=False)
+    return status

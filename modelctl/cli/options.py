@@ -28,5 +28,8 @@ IncludeFlag = Annotated[
 ExcludeFlag = Annotated[list[str], typer.Option("--exclude", metavar="GLOB", help="Leave out files that match.")]
 ReferenceArgument = Annotated[
     str,
-    typer.Argument(metavar="REF", help="An artifact: oci:PATH[:tag][@digest]. Without a tag: latest, or the only one."),
+    typer.Argument(
+        metavar="REF",
+        help="An artifact: REGISTRY/REPOSITORY or oci:PATH, with :TAG or @DIGEST. Without: latest.",
+    ),
 ]

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelctl.cli import report
+from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, ExcludeFlag, IncludeFlag, JobsFlag, Output, OutputFlag, QuietFlag
 from modelctl.cli.text import count, human
+from modelctl.core.access import DEFAULT, Access
 from modelctl.core.errors import UsageProblem
 
 if TYPE_CHECKING:
     from modelctl.flows.pack import PackReport
 
 
+@reaching_registries
 def pack(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The model: a folder, or file://PATH.")],
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Where to: oci:PATH[:tag]. Without a tag: latest.")],
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG. Without: latest."),
+    ],
     layout: Annotated[
         str,
         typer.Option(
@@ -49,6 +55,7 @@ def pack(
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """Pack a model into an OCI artifact, one layer a shard, reading each file once.
 
@@ -74,6 +81,7 @@ def pack(
         max_layers=max_layers,
         jobs=jobs,
         dry_run=dry_run,
+        access=access,
     )
     with report.progress("pack", quiet=quiet) as progress:
         packed = run(source, parse_reference(reference), options, progress)

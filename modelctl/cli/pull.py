@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from modelctl.cli import report
+from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import (
     DebugFlag,
     ExcludeFlag,
@@ -18,8 +19,10 @@ from modelctl.cli.options import (
     ReferenceArgument,
 )
 from modelctl.cli.text import count, human
+from modelctl.core.access import DEFAULT, Access
 
 
+@reaching_registries
 def pull(
     reference: ReferenceArgument,
     target: Annotated[str, typer.Argument(metavar="DIR", help="The folder to fill; made when it is not there.")],
@@ -32,6 +35,7 @@ def pull(
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """Restore the files of an artifact in a folder.
 
@@ -47,7 +51,7 @@ def pull(
     from modelctl.flows.pull import PullOptions
     from modelctl.flows.pull import pull as run
 
-    options = PullOptions(include=include, exclude=exclude, overwrite=overwrite, jobs=jobs)
+    options = PullOptions(include=include, exclude=exclude, overwrite=overwrite, jobs=jobs, access=access)
     with report.progress("pull", quiet=quiet) as progress:
         pulled = run(parse_reference(reference), target, options, progress)
     report.note(

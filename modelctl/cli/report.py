@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,31 +17,47 @@ from modelctl.cli.progress import LineProgress
 from modelctl.core.errors import ModelctlError
 from modelctl.core.progress import Progress
 
+_STDOUT = 1
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 INTERRUPTED = 130
 TERMINATED = 143
 
 
 def print_result(report: object, output: Output, text: str) -> None:
-    """Print a result: `text` as it is, or `report` as JSON."""
+    """Print a result: `text` as it is, or `report` as JSON, in UTF-8 whatever the locale.
+
+    A file name that is not UTF-8 comes out as `\\udcXX`, which JSON can say too.
+    """
     if output is Output.json:
         import msgspec
 
         text = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False) + "\n"
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    print_bytes(harmless(text).encode(errors="backslashreplace"))
+
+
+def print_bytes(data: bytes) -> None:
+    """Write to stdout at once; `DiskProblem` when it is full, BrokenPipeError when nobody reads it."""
+    from modelctl.core.disk import write_all
+
+    write_all(_STDOUT, data, "stdout")
+
+
+def harmless(text: str) -> str:
+    """Spell out control characters, which a terminal would obey: names and annotations are other people's."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def note(text: str, *, quiet: bool) -> None:
     """Print a line that is not the result."""
     if not quiet:
-        print(text, file=sys.stderr)
+        print(harmless(text), file=sys.stderr)
 
 
 def print_error(error: ModelctlError, *, debug: bool = False) -> None:
     """Print an error in the form of core/errors.py."""
     if debug:
         traceback.print_exception(error)
-    print(error, file=sys.stderr)
+    print(harmless(str(error)), file=sys.stderr)
 
 
 def print_bug(error: BaseException, *, debug: bool) -> None:
@@ -68,7 +85,9 @@ def progress(verb: str, *, quiet: bool) -> Iterator[Progress]:
 
 
 def print_usage(error: TyperException) -> None:
-    """Print what is wrong with the command line, in the same form."""
+    """Print what is wrong with the command line, in the same form; nothing when the help has said it."""
+    if not error.format_message():
+        return
     command = getattr(getattr(error, "ctx", None), "command_path", "modelctl")
     print(f"usage: {error.format_message()}", file=sys.stderr)
     print(f"  try: {command} --help", file=sys.stderr)

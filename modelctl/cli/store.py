@@ -7,17 +7,21 @@ from typing import Annotated
 import typer
 
 from modelctl.cli import report
+from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
 from modelctl.cli.text import count, human
+from modelctl.core.access import DEFAULT, Access
 
-_StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A store: oci:PATH.")]
+_StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A store: oci:PATH or REGISTRY/REPOSITORY.")]
 
 
+@reaching_registries
 def digest(
     reference: ReferenceArgument,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """Print the digest of an artifact's manifest.
 
@@ -28,15 +32,17 @@ def digest(
     from modelctl.core.reference import parse_reference
     from modelctl.flows.tags import resolve_digest
 
-    found = resolve_digest(parse_reference(reference))
+    found = resolve_digest(parse_reference(reference), access)
     report.print_result({"digest": found}, output, f"{found}\n")
 
 
+@reaching_registries
 def ls(
     store: _StoreArgument,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """List the tags of a store and what they point to.
 
@@ -47,16 +53,18 @@ def ls(
     from modelctl.core.reference import parse_reference
     from modelctl.flows.tags import list_tags
 
-    tags = list_tags(parse_reference(store))
+    tags = list_tags(parse_reference(store), access)
     report.print_result(tags, output, "".join(f"{tag.tag}  {tag.digest}\n" for tag in tags))
 
 
+@reaching_registries
 def tag(
     reference: ReferenceArgument,
     name: Annotated[str, typer.Argument(metavar="TAG", help="The tag to add, or to move here.")],
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """Give an artifact one more tag; a tag of that name moves.
 
@@ -68,17 +76,24 @@ def tag(
     from modelctl.flows.tags import add_tag
 
     parsed = parse_reference(reference)
-    added = add_tag(parsed, name)
+    added = add_tag(parsed, name, access)
     report.print_result(added, output, f"{parsed.store}:{added.tag}@{added.digest}\n")
 
 
+@reaching_registries
 def rm(
     reference: ReferenceArgument,
+    with_manifest: Annotated[
+        bool, typer.Option("--digest", help="Remove the manifest that the tag names, and every tag of it.")
+    ] = False,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
-    """Forget a tag, or with @digest a manifest and all its tags. `prune` then frees the space.
+    """Forget a tag, or with @digest or --digest a manifest and all its tags.
+
+    In a layout, `prune` then frees the space; a registry collects its own garbage.
 
     \b
     Example:
@@ -87,7 +102,7 @@ def rm(
     from modelctl.core.reference import parse_reference
     from modelctl.flows.tags import remove
 
-    removed = remove(parse_reference(reference))
+    removed = remove(parse_reference(reference), with_manifest=with_manifest, access=access)
     if removed.remaining:
         report.note(f"{removed.digest} is still named by {', '.join(removed.remaining)}", quiet=quiet)
     report.print_result(removed, output, f"{removed.digest}\n")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelctl.cli import report
+from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, JobsFlag, Output, OutputFlag, QuietFlag
 from modelctl.cli.text import count
+from modelctl.core.access import DEFAULT, Access
 from modelctl.core.errors import ChecksumMismatch, UsageProblem
 
 if TYPE_CHECKING:
@@ -16,9 +19,13 @@ if TYPE_CHECKING:
     from modelctl.flows.verify import VerifyReport
 
 
+@reaching_registries
 def verify(
     subject: Annotated[
-        str, typer.Argument(metavar="REF|DIR", help="An artifact (oci:PATH[:tag][@digest]) or a folder.")
+        str,
+        typer.Argument(
+            metavar="REF|DIR", help="An artifact (REGISTRY/REPOSITORY or oci:PATH, with :TAG or @DIGEST) or a folder."
+        ),
     ],
     against: Annotated[str, typer.Option(metavar="REF", help="The artifact that a folder must equal.")] = "",
     crc32_file: Annotated[str, typer.Option(metavar="PATH", help="The crc32.txt that a folder must match.")] = "",
@@ -33,6 +40,7 @@ def verify(
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    access: Access = DEFAULT,
 ) -> None:
     """Prove an artifact, or a folder against one; name every bad shard and chunk.
 
@@ -45,7 +53,7 @@ def verify(
       modelctl verify ./Qwen3-8B --crc32-file crc32.txt
     """
     with report.progress("verify", quiet=quiet) as progress:
-        verified = _verify(subject, against, crc32_file, depth, jobs, progress)
+        verified = _verify(subject, against, crc32_file, depth, jobs, progress, access)
     print_verified(verified, output, quiet=quiet)
 
 
@@ -60,14 +68,16 @@ def print_verified(verified: VerifyReport, output: Output, *, quiet: bool) -> No
         raise _problem(verified)
 
 
-def _verify(subject: str, against: str, crc32_file: str, depth: str, jobs: int, progress: Progress) -> VerifyReport:
-    from modelctl.core.reference import OCI_SCHEME, parse_reference
+def _verify(
+    subject: str, against: str, crc32_file: str, depth: str, jobs: int, progress: Progress, access: Access
+) -> VerifyReport:
+    from modelctl.core.reference import is_reference, parse_reference
     from modelctl.flows.verify import check_depth, verify_artifact, verify_crc32_list, verify_folder
 
-    if subject.startswith(OCI_SCHEME):
+    if is_reference(subject) and not os.path.isdir(subject):
         if against or crc32_file:
             raise UsageProblem("--against and --crc32-file are for folders", why=f"{subject} is proved by itself")
-        return verify_artifact(parse_reference(subject), check_depth(depth), jobs, progress)
+        return verify_artifact(parse_reference(subject), check_depth(depth), jobs, progress, access=access)
     if bool(against) == bool(crc32_file):
         raise UsageProblem(
             f"verify {subject}: against what?",
@@ -75,7 +85,7 @@ def _verify(subject: str, against: str, crc32_file: str, depth: str, jobs: int, 
             hint=f"modelctl verify {subject} --against REF, or --crc32-file PATH",
         )
     if against:
-        return verify_folder(subject, parse_reference(against), check_depth(depth), jobs, progress)
+        return verify_folder(subject, parse_reference(against), check_depth(depth), jobs, progress, access=access)
     return verify_crc32_list(subject, crc32_file, jobs, progress)
 
 

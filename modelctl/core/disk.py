@@ -30,9 +30,12 @@ def on_disk(what: str) -> Iterator[None]:
 
     Raises:
         NotFound: ENOENT, ENOTDIR. Denied: EACCES, EPERM, EROFS. DiskProblem: any other OSError.
+        BrokenPipeError: As it is; no disk is at fault.
     """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         number = error.errno or 0
         why = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})" if number else str(error)
@@ -84,28 +87,34 @@ def sync_folder(path: str | os.PathLike[str], dir_fd: int | None = None) -> None
 
 
 @contextmanager
-def locked(path: Path, mode: int, busy: str = "") -> Iterator[int]:
+def locked(path: Path, mode: int, busy: str = "", dir_fd: int | None = None) -> Iterator[int]:
     """Hold a flock on the file `path`, made when it is missing. It goes with the process.
 
     Args:
         path: The lock file. A file and not a folder: NFS locks only what is open for writing.
         mode: `fcntl.LOCK_SH` or `LOCK_EX`, with `LOCK_NB` to fail instead of waiting.
         busy: What the error says is in use.
+        dir_fd: The open folder of `path`, when that must not be looked up again.
 
     Raises:
-        Conflict: With `LOCK_NB`, somebody else holds it.
+        Conflict: With `LOCK_NB`, somebody else holds it, or has removed it meanwhile.
     """
+    place = path if dir_fd is None else Path(path.name)
     with on_disk(str(path)):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=dir_fd)
     try:
-        try:
-            fcntl.flock(fd, mode)
-        except BlockingIOError as error:
+        with on_disk(str(path)):
+            try:
+                fcntl.flock(fd, mode)
+                held = os.path.samestat(os.fstat(fd), os.stat(place, dir_fd=dir_fd, follow_symlinks=False))
+            except (BlockingIOError, FileNotFoundError):
+                held = False
+        if not held:
             raise Conflict(
                 f"{busy} is in use",
                 why="another modelctl writes to it",
                 hint="run the same command when it is done",
-            ) from error
+            )
         yield fd
     finally:
         os.close(fd)

@@ -5,13 +5,15 @@
      ├ NotFound              not-found           3   a file, blob, tag or directory
      ├ ChecksumMismatch      checksum-mismatch   4   a CRC, chunk or file that is not what was stated
      │   └ DigestMismatch    digest-mismatch     4   bytes that do not have the digest they are named by
-     ├ Denied                denied              7   no permission
+     ├ Unavailable           unavailable         5   no answer, or one that says: not now; worth another try
+     │   └ BadAnswer         bad-answer          5   an answer that breaks the protocol; not worth one
+     ├ Denied                denied              7   no permission: of the file system, or of a registry
      ├ Invalid               invalid            11   a model or an artifact that breaks its format
      ├ Conflict              conflict           12   a target, store or tag that somebody else holds or filled
      └ DiskProblem           disk               13   the operating system refused a read or a write
 
-^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. Numbers 5, 6, 8, 9 and 10 are
-kept for the network, for copies, for peers, for partial results and for deadlines.
+^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6, 8, 9 and 10 are kept for
+copies, for peers, for partial results and for deadlines.
 """
 
 from __future__ import annotations
@@ -52,6 +54,21 @@ class ChecksumMismatch(ModelctlError):
 
 class DigestMismatch(ChecksumMismatch):
     code = "digest-mismatch"
+
+
+class Unavailable(ModelctlError):
+    """`retry_after` is how long the other side asked to be left alone [s], None when it did not."""
+
+    code, exit_status = "unavailable", 5
+    retryable = True
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.retry_after = retry_after
+
+
+class BadAnswer(Unavailable):
+    code, retryable = "bad-answer", False
 
 
 class Denied(ModelctlError):

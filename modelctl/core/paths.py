@@ -38,11 +38,10 @@ def _fault(path: str) -> str:
         "it has an empty, '.' or '..' component": any(part in ("", ".", "..") for part in parts),
         "it holds a control character": any(unicodedata.category(char) == "Cc" for char in path),
         "it holds a backslash": "\\" in path,
-        f"a component is longer than {_LONGEST_NAME} bytes": any(len(part.encode()) > _LONGEST_NAME for part in parts)
-        if len(encoded) <= _LONGEST_PATH
-        else True,
+        f"it is longer than {_LONGEST_PATH} bytes": len(encoded) > _LONGEST_PATH,
+        f"a component is longer than {_LONGEST_NAME} bytes": any(len(part.encode()) > _LONGEST_NAME for part in parts),
         "a runtime takes a name that starts with .wh. for a deletion": any(part.startswith(".wh.") for part in parts),
-        f"names that start with {RESERVED} are modelctl's own": parts[0].startswith(RESERVED),
+        f"names that start with {RESERVED} are modelctl's own": parts[0].casefold().startswith(RESERVED),
     }
     return next((why for why, found in faults.items() if found), "")
 
@@ -57,13 +56,13 @@ def check_paths(paths: Iterable[str]) -> None:
     for path in sorted(paths):
         check_path(path)
         key = _folded(path)
-        other = seen.setdefault(key, path)
-        if other is not path:
+        if key in seen:
             raise Invalid(
-                f"file names {other!r} and {path!r}",
-                why="they differ only by case or Unicode form: one file on some file systems",
+                f"file names {seen[key]!r} and {path!r}",
+                why="they differ at most by case or Unicode form: one file on some file systems",
                 hint="rename one, or leave it out with --exclude",
             )
+        seen[key] = path
     for key, path in seen.items():
         parent = key
         while "/" in parent:

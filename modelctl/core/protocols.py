@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from modelctl.core.errors import DigestMismatch
 from modelctl.core.types import Bytes, Descriptor, Digest, Entry
 
 
@@ -19,6 +20,24 @@ class Blob(Protocol):
         """Fill `buffer` with the bytes from `offset` on. Never short: it fills, or it raises."""
 
     def close(self) -> None: ...
+
+
+class BytesBlob:
+    """Bytes in memory as a `Blob`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer`; `DigestMismatch` when there are fewer bytes than that."""
+        data = self._data[offset : offset + len(buffer)]
+        if len(data) != len(buffer):
+            raise DigestMismatch("a document", why=f"it has {self.size} bytes; {offset + len(buffer)} were expected")
+        buffer[:] = data
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Source(Protocol):
@@ -57,10 +76,19 @@ class Store(Fetcher, Protocol):
 
     def has(self, descriptor: Descriptor) -> bool: ...
 
-    def upload(self) -> AbstractContextManager[Upload]: ...
+    def upload(self, _blob: Blob, /) -> AbstractContextManager[Upload]:
+        """Start to write a blob, which is read again where the store loses what it was given."""
+
+    def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
+        """Keep a manifest under its digest."""
 
     def resolve(self, name: str) -> Descriptor:
         """Return the manifest that a tag or digest names; `NotFound` when there is none."""
+
+    def tags(self) -> Iterable[str]: ...
+
+    def untag(self, name: str) -> list[str]:
+        """Forget a tag, or a digest with all its tags; return the tags that are gone."""
 
     def tag(self, manifest: Descriptor, name: str) -> None:
         """Point `name` at a manifest that the store already has, atomically."""

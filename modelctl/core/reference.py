@@ -1,6 +1,6 @@
-"""Names of artifacts: `oci:PATH[:tag][@digest]` is one in an OCI image layout on disk. Pure.
+"""Names of artifacts: `registry/repository[:tag][@digest]` in a registry, `oci:PATH[:tag][@digest]` in a folder. Pure.
 
-Source: the tag's grammar is the distribution-spec's ("Pulling manifests").
+Source: the grammar of distribution's reference package; the tag's is also the distribution-spec's.
 """
 
 from __future__ import annotations
@@ -11,20 +11,31 @@ from dataclasses import dataclass
 from modelctl.core.errors import UsageProblem
 from modelctl.core.types import Digest, parse_digest
 
-TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-
 OCI_SCHEME = "oci:"
 
 LATEST = "latest"
 
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_HOST = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.(?!$))?)+(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?"
+)
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_LONGEST_REPOSITORY = 255
+_EXPECTED = "expected oci:PATH[:tag][@digest] or registry/repository[:tag][@digest]"
+
 
 @dataclass(frozen=True)
 class Reference:
-    """An artifact, or a whole store when it has neither tag nor digest. `path` is the layout's folder."""
+    """An artifact, or a whole store when it has neither tag nor digest.
+
+    `path` is the folder of a layout when `registry` is empty, else the repository in that registry (`host[:port]`).
+    """
 
     path: str
     tag: str = ""
     digest: Digest | None = None
+    registry: str = ""
 
     @property
     def name(self) -> str:
@@ -33,40 +44,51 @@ class Reference:
 
     @property
     def store(self) -> str:
-        return f"{OCI_SCHEME}{self.path}"
+        return f"{self.registry}/{self.path}" if self.registry else f"{OCI_SCHEME}{self.path}"
 
     def __str__(self) -> str:
         return self.store + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse a reference as a user writes it.
+    """Parse a reference as a user writes it. Docker Hub has no short form: it is `docker.io/library/NAME`.
 
     Raises:
-        UsageProblem: It is not `oci:PATH[:tag][@digest]`. Invalid: Its digest is malformed.
+        UsageProblem: It is neither form. Invalid: Its digest is malformed.
     """
-    if not text.startswith(OCI_SCHEME):
-        raise UsageProblem(
-            f"not a reference: {text!r}",
-            why="expected oci:PATH[:tag][@digest]",
-            hint=f"{OCI_SCHEME}./store:{LATEST}",
-        )
-    rest, at, digest = text.removeprefix(OCI_SCHEME).partition("@sha256:")
+    rest, at, hexadecimal = text.removeprefix(OCI_SCHEME).partition("@sha256:")
     path, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         path, tag = rest, ""
-    elif not TAG.fullmatch(tag):
-        raise UsageProblem(
-            f"not a reference: {text!r}",
-            why=f"{tag!r} is not a tag: letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-'",
-        )
-    if not path:
-        raise UsageProblem(f"not a reference: {text!r}", why="the path of the layout is empty")
-    return Reference(path, tag, parse_digest("sha256:" + digest) if at else None)
+    elif not _TAG.fullmatch(tag):
+        raise UsageProblem(f"not a reference: {text[:300]!r}", why=f"{tag[:150]!r} is not a tag: {_TAG_RULE}")
+    digest = parse_digest("sha256:" + hexadecimal) if at else None
+    if text.startswith(OCI_SCHEME):
+        if not path:
+            raise UsageProblem(f"not a reference: {text[:300]!r}", why="the path of the layout is empty")
+        return Reference(path, tag, digest)
+    registry, _, repository = path.partition("/")
+    if not _names_host(registry) or not _REPOSITORY.fullmatch(repository) or len(repository) > _LONGEST_REPOSITORY:
+        raise UsageProblem(f"not a reference: {text[:300]!r}", why=_EXPECTED, hint=f"{OCI_SCHEME}./store:{LATEST}")
+    return Reference(repository, tag, digest, registry)
+
+
+_TAG_RULE = "letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-'"
+
+
+def _names_host(text: str) -> bool:
+    """Say whether `text` can only be a host: it has a dot or a port, or is localhost."""
+    return bool(_HOST.fullmatch(text)) and (text == "localhost" or any(mark in text for mark in ".:["))
+
+
+def is_reference(text: str) -> bool:
+    """Say whether `text` is meant as a reference rather than as a path."""
+    registry = text.partition("/")[0]
+    return text.startswith(OCI_SCHEME) or (registry not in (".", "..") and _names_host(registry) and "/" in text)
 
 
 def check_tag(tag: str) -> str:
     """Return `tag`, or raise `UsageProblem` when it is not one."""
-    if not TAG.fullmatch(tag):
-        raise UsageProblem(f"not a tag: {tag!r}", why="letters, digits, '_', '.' and '-', at most 128")
+    if not _TAG.fullmatch(tag):
+        raise UsageProblem(f"not a tag: {tag[:150]!r}", why=_TAG_RULE)
     return tag

@@ -46,7 +46,7 @@ def compute_crc32s(folder: str, jobs: int, progress: Progress) -> Crc32Report:
     entries = list(source.list(lambda path: path != CRC32_LIST and not path.startswith(UNFINISHED)))
     check_paths(entry.path for entry in entries)
     workers = Workers(jobs, progress)
-    progress.expect(len(entries), sum(entry.size for entry in entries))
+    workers.expect(len(entries), sum(entry.size for entry in entries))
 
     def compute(entry: Entry) -> Crc32File:
         return Crc32File(path=entry.path, crc32=f"{crc32_of(source, entry, workers):08x}")
@@ -77,7 +77,7 @@ def read_crc32_list(folder: str, list_path: str) -> tuple[str, dict[str, int]]:
     """
     path = list_path or posixpath.join(folder, CRC32_LIST)
     with on_disk(path), open(path, "rb") as file:
-        sums = parse_crc32_list(file.read(MAX_LIST_SIZE), path, own_names(folder, path))
+        sums = parse_crc32_list(file.read(MAX_LIST_SIZE + 1), path, own_names(folder, path))
     if not sums:
         raise NotFound(path, why="it lists no file", hint="modelctl crc32 DIR > crc32.txt writes one")
     return path, sums

@@ -8,6 +8,7 @@ from contextlib import closing
 import msgspec
 
 from modelctl.core import media_types
+from modelctl.core.access import DEFAULT, Access
 from modelctl.core.reference import Reference
 from modelctl.core.types import Descriptor
 from modelctl.flows.stores import open_artifact, open_store
@@ -60,13 +61,13 @@ class InspectReport(msgspec.Struct, kw_only=True):
     layers: list[LayerReport]
 
 
-def inspect(reference: Reference, *, tensors: bool) -> InspectReport:
+def inspect(reference: Reference, *, tensors: bool, access: Access = DEFAULT) -> InspectReport:
     """Describe the artifact; with `tensors`, read the header of every shard by range.
 
     Raises:
         NotFound, Invalid, DigestMismatch: As `load_artifact`; a shard's header is judged as it is read.
     """
-    store, artifact = open_artifact(reference)
+    store, artifact = open_artifact(reference, access)
     manifest = artifact.manifest
 
     def describe(layer: Layer) -> LayerReport:
@@ -119,7 +120,7 @@ def _table_report(artifact: Artifact) -> LayerReport:
     )
 
 
-def read_manifest(reference: Reference) -> bytes:
+def read_manifest(reference: Reference, access: Access = DEFAULT) -> bytes:
     """Return the manifest to the byte, whoever wrote it; its digest is checked."""
-    store = open_store(reference)
+    store = open_store(reference, access)
     return read_document(store, store.resolve(reference.name), MAX_DOCUMENT_SIZE)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from modelctl.core.access import DEFAULT, Access
 from modelctl.core.errors import Conflict, ModelctlError, UsageProblem
 from modelctl.core.media_types import OCI_MANIFEST
 from modelctl.core.paths import matches, selected
 from modelctl.core.progress import Progress
-from modelctl.core.protocols import Source
-from modelctl.core.reference import LATEST, Reference
-from modelctl.core.types import Descriptor, Digest, Entry, digest_of
+from modelctl.core.protocols import BytesBlob, Source, Store
+from modelctl.core.reference import LATEST, Reference, check_tag
+from modelctl.core.types import Descriptor, Entry, digest_of
 from modelctl.flows.crc32 import read_crc32_list
-from modelctl.flows.stores import open_store
+from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 from modelctl.packing.artifact import load_artifact
 from modelctl.packing.crc32_list import CRC32_LIST
@@ -25,6 +26,7 @@ from modelctl.packing.form import Member
 from modelctl.packing.layout import Layout, load_layout
 from modelctl.packing.manifest import check_annotations, render_config, render_manifest
 from modelctl.packing.plan import MAX_LAYERS, PlannedLayer, plan_layers
+from modelctl.packing.planned import PlannedBlob
 from modelctl.packing.preflight import check_listed, check_model, own_crc32s
 from modelctl.packing.seal import SealedLayer, seal
 from modelctl.packing.table import Table, render_table
@@ -47,6 +49,7 @@ class PackOptions:
     max_layers: int = MAX_LAYERS
     jobs: int = 4
     dry_run: bool = False
+    access: Access = DEFAULT
 
 
 class PackedLayer(msgspec.Struct, kw_only=True):
@@ -95,26 +98,27 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
     layouts = _load_layouts(options.layouts)
     source = open_source(url)
     _check_apart(source, reference)
-    entries, left_out = _list(source, layouts[0], options)
+    wanted = _wanted(layouts[0], options)
+    entries, left_out = _list(source, layouts[0], wanted)
     check_model(source, entries, allow_pickle=options.allow_pickle)
-    stated = _stated_crc32s(url, source, entries, options.crc32_file)
+    stated = _stated_crc32s(url, source, entries, options.crc32_file, wanted)
     plan = _plan(entries, layouts, options.max_layers)
     tag = reference.tag or LATEST
-    tags = [tag, *(f"{tag}-{layout.name}" for layout in layouts[1:])]
+    tags = [tag, *(check_tag(f"{tag}-{layout.name}") for layout in layouts[1:])]
     if options.dry_run:
         return _dry_report(plan, layouts, reference, tags, left_out)
 
-    store = open_store(reference)
-    store.create()
-    with store.writing():
+    store = open_store(reference, options.access)
+    with writing(store):
         workers = Workers(options.jobs, progress)
-        progress.expect(len(entries), sum(entry.size for entry in entries))
+        workers.expect(len(entries), sum(entry.size for entry in entries))
 
         twins = _twins(store)
 
         def seal_one(layer: PlannedLayer) -> SealedLayer:
             with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
-                with upload_beside(store, twins.get(_shape(layer))) as upload:
+                blob = PlannedBlob(layer, source)
+                with upload_beside(store, blob, twins.get(_shape(layer))) as upload:
                     return seal(layer, source, upload, stated, advance)
 
         sealed = workers.run(seal_one, plan)
@@ -147,7 +151,7 @@ def _load_layouts(names: Sequence[str]) -> list[Layout]:
 def _check_apart(source: Source, reference: Reference) -> None:
     """Refuse a store inside the folder that is packed: it would become part of the model."""
     store = Path(reference.path).resolve()
-    if isinstance(source, FileSource) and store.is_relative_to(source.root):
+    if isinstance(source, FileSource) and not reference.registry and store.is_relative_to(source.root):
         raise Conflict(
             f"{reference.store} lies inside {source.root}",
             why="the store would be packed into itself",
@@ -155,24 +159,29 @@ def _check_apart(source: Source, reference: Reference) -> None:
         )
 
 
-def _list(source: Source, layout: Layout, options: PackOptions) -> tuple[list[Entry], list[str]]:
+def _wanted(layout: Layout, options: PackOptions) -> Callable[[str], bool]:
+    return lambda path: selected(path, options.include, (*options.exclude, *layout.exclude))
+
+
+def _list(source: Source, layout: Layout, wanted: Callable[[str], bool]) -> tuple[list[Entry], list[str]]:
+    """Return the entries that are wanted, and the paths that the layout leaves out."""
     left_out: list[str] = []
 
-    def wanted(path: str) -> bool:
-        if matches(path, layout.exclude):
-            left_out.append(path)
-            return False
-        return selected(path, options.include, options.exclude)
+    def noting(path: str) -> bool:
+        left_out.extend([path] if matches(path, layout.exclude) else [])
+        return wanted(path)
 
-    return list(source.list(wanted)), sorted(left_out)
+    return list(source.list(noting)), sorted(left_out)
 
 
-def _stated_crc32s(url: str, source: Source, entries: Sequence[Entry], crc32_file: str) -> dict[str, int]:
+def _stated_crc32s(
+    url: str, source: Source, entries: Sequence[Entry], crc32_file: str, wanted: Callable[[str], bool]
+) -> dict[str, int]:
     if crc32_file:
         _, stated = read_crc32_list(url.removeprefix("file://"), crc32_file)
     else:
         stated = own_crc32s(source, entries)
-    check_listed(stated, entries, crc32_file or CRC32_LIST)
+    check_listed(stated, entries, crc32_file or CRC32_LIST, wanted)
     return stated
 
 
@@ -192,10 +201,10 @@ def _shape(layer: PlannedLayer) -> tuple[Member, ...]:
     return tuple(layer.members)
 
 
-def _twins(store: OciDir) -> dict[tuple[Member, ...], Descriptor]:
+def _twins(store: Store) -> dict[tuple[Member, ...], Descriptor]:
     """Return the layers that the store has, by what a layer is before its files are read: their names and sizes."""
     found: dict[tuple[Member, ...], Descriptor] = {}
-    for root in store.tags().values():
+    for root in store.tags().values() if isinstance(store, OciDir) else ():
         with suppress(ModelctlError):
             for layer in load_artifact(store, root).layers:
                 if not layer.gzipped:
@@ -204,7 +213,7 @@ def _twins(store: OciDir) -> dict[tuple[Member, ...], Descriptor]:
 
 
 def _publish(
-    store: OciDir, layouts: Sequence[Layout], layers: Sequence[SealedLayer], annotations: Mapping[str, str]
+    store: Store, layouts: Sequence[Layout], layers: Sequence[SealedLayer], annotations: Mapping[str, str]
 ) -> list[Descriptor]:
     """Write table, configs and manifests; return the manifests, the first being the subject of the others."""
     table = render_table(Table(tuple(row for layer in layers for row in layer.rows), layouts[0].prefix))
@@ -216,16 +225,15 @@ def _publish(
         subject = roots[0] if roots else None
         raw = render_manifest(layout, config, layers, table, annotations=annotations, subject=subject)
         _push(store, config)
-        roots.append(Descriptor(media_type=OCI_MANIFEST, digest=_push(store, raw), size=len(raw)))
+        roots.append(Descriptor(media_type=OCI_MANIFEST, digest=digest_of(raw), size=len(raw)))
+        store.put_manifest(roots[-1], raw)
     return roots
 
 
-def _push(store: OciDir, data: bytes) -> Digest:
-    digest = digest_of(data)
-    with store.upload() as upload:
+def _push(store: Store, data: bytes) -> None:
+    with store.upload(BytesBlob(data)) as upload:
         upload.write(data)
-        upload.commit(digest)
-    return digest
+        upload.commit(digest_of(data))
 
 
 def _layer_report(plan: PlannedLayer, digest: str = "", *, new: bool = True) -> PackedLayer:

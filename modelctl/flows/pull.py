@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from modelctl.core.access import DEFAULT, Access
 from modelctl.core.errors import NotFound
 from modelctl.core.paths import selected
 from modelctl.core.progress import Progress
@@ -28,6 +29,7 @@ class PullOptions:
     exclude: Sequence[str] = ()
     overwrite: bool = False
     jobs: int = 4
+    access: Access = DEFAULT
 
 
 class PullReport(msgspec.Struct, kw_only=True):
@@ -49,12 +51,12 @@ def pull(reference: Reference, target: str, options: PullOptions, progress: Prog
         ChecksumMismatch: A layer holds other bytes than the table states; the file is not in its place.
         DiskProblem, Denied: The same command goes on where this one stopped.
     """
-    store, artifact = open_artifact(reference)
+    store, artifact = open_artifact(reference, options.access)
     rows = {row.path: row for row in _wanted(artifact, options)}
     workers = Workers(options.jobs, progress)
     with open_folder(target, artifact.root.digest, overwrite=options.overwrite) as folder:
         present = folder.present({row.path: row for row in artifact.table.rows})
-        progress.expect(len(rows), sum(row.size for row in rows.values()))
+        workers.expect(len(rows), sum(row.size for row in rows.values()))
         done = _prove(folder, [row for row in present if row.path in rows], workers)
         missing = {path for path in rows if path not in done}
         folder.check_room([rows[path] for path in missing])

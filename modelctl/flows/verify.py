@@ -12,10 +12,11 @@ from typing import Literal, get_args
 
 import msgspec
 
+from modelctl.core.access import DEFAULT, Access
 from modelctl.core.checksum import CHUNK, HASH_SIZE, ChunkHashes, Crcs, feed
 from modelctl.core.errors import ChecksumMismatch, ModelctlError, NotFound, UsageProblem
 from modelctl.core.progress import Progress
-from modelctl.core.protocols import Blob, Source
+from modelctl.core.protocols import Blob, Source, Store
 from modelctl.core.reference import Reference
 from modelctl.core.types import Entry, FileRow
 from modelctl.flows.crc32 import crc32_of, read_crc32_list
@@ -25,7 +26,6 @@ from modelctl.node.folder import UNFINISHED
 from modelctl.packing.artifact import Layer
 from modelctl.packing.crc32_list import CRC32_LIST, Crc32Line, render_crc32_list
 from modelctl.packing.shards import SUFFIX, read_shard
-from modelctl.registry.ocidir import OciDir
 from modelctl.sources import open_source
 
 Depth = Literal["size", "crc", "full"]
@@ -67,15 +67,17 @@ def check_depth(depth: str) -> Depth:
     raise UsageProblem(f"--depth {depth}", why=f"it is one of {', '.join(get_args(Depth))}")
 
 
-def verify_artifact(reference: Reference, depth: Depth, jobs: int, progress: Progress) -> VerifyReport:
+def verify_artifact(
+    reference: Reference, depth: Depth, jobs: int, progress: Progress, *, access: Access = DEFAULT
+) -> VerifyReport:
     """Prove an artifact in a store: its documents, then its layers as deep as asked.
 
     Raises:
         Invalid, DigestMismatch, NotFound: The documents themselves are bad, so there is nothing to go by.
     """
-    store, artifact = open_artifact(reference)
+    store, artifact = open_artifact(reference, access)
     workers = Workers(jobs, progress)
-    progress.expect(len(artifact.table.rows), artifact.size if depth != "size" else 0)
+    workers.expect(len(artifact.table.rows), artifact.size if depth != "size" else 0)
 
     def verify_layer(layer: Layer) -> list[FileResult]:
         results = {row.path: FileResult(path=row.path, size=row.size, problems=[]) for row in layer.rows}
@@ -95,12 +97,14 @@ def verify_artifact(reference: Reference, depth: Depth, jobs: int, progress: Pro
     )
 
 
-def verify_folder(folder: str, reference: Reference, depth: Depth, jobs: int, progress: Progress) -> VerifyReport:
+def verify_folder(
+    folder: str, reference: Reference, depth: Depth, jobs: int, progress: Progress, *, access: Access = DEFAULT
+) -> VerifyReport:
     """Prove the files of a folder against an artifact's table. A file that is missing is a problem."""
-    _, artifact = open_artifact(reference)
+    _, artifact = open_artifact(reference, access)
     source, entries, extra = _present(folder, {row.path for row in artifact.table.rows})
     workers = Workers(jobs, progress)
-    progress.expect(len(artifact.table.rows), artifact.size if depth != "size" else 0)
+    workers.expect(len(artifact.table.rows), artifact.size if depth != "size" else 0)
 
     def verify_file(row: FileRow) -> FileResult:
         result = FileResult(path=row.path, size=row.size, problems=[])
@@ -120,7 +124,7 @@ def verify_crc32_list(folder: str, list_path: str, jobs: int, progress: Progress
     name, sums = read_crc32_list(folder, list_path)
     source, entries, extra = _present(folder, set(sums))
     workers = Workers(jobs, progress)
-    progress.expect(len(sums), sum(entry.size for entry in entries.values()))
+    workers.expect(len(sums), sum(entry.size for entry in entries.values()))
 
     def verify_file(path: str) -> FileResult:
         entry = entries.get(path)
@@ -174,7 +178,7 @@ def _check_crcs(layer: Layer, blob: Blob, results: dict[str, FileResult], worker
             _compare_crcs(row, crcs, results[row.path])
 
 
-def _check_layer(layer: Layer, blob: Blob, store: OciDir, results: dict[str, FileResult], workers: Workers) -> None:
+def _check_layer(layer: Layer, blob: Blob, store: Store, results: dict[str, FileResult], workers: Workers) -> None:
     """Read a layer once for everything: its digest, its headers, and each file's chunks and CRCs."""
     sha = hashlib.sha256()
     rows = iter(layer.rows)
@@ -200,7 +204,7 @@ def _check_layer(layer: Layer, blob: Blob, store: OciDir, results: dict[str, Fil
             _check_compressed(layer, store, workers)
 
 
-def _check_compressed(layer: Layer, store: OciDir, workers: Workers) -> None:
+def _check_compressed(layer: Layer, store: Store, workers: Workers) -> None:
     sha = hashlib.sha256()
     with closing(store.open(layer.descriptor)) as blob, workers.part(layer.descriptor.digest, blob.size) as advance:
         feed(blob, 0, blob.size, [sha.update], advance)

@@ -26,6 +26,10 @@ class Workers:
         self._progress = progress
         self._stop = threading.Event()
 
+    def expect(self, files: int, size: int) -> None:
+        """Say how much lies ahead: `files` parts of `size` bytes in all."""
+        self._progress.expect(files, size)
+
     @contextmanager
     def part(self, name: str, size: int) -> Iterator[Callable[[int], None]]:
         """Show a part of `size` bytes, from its beginning to its end.
@@ -46,13 +50,11 @@ class Workers:
     def run(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Sequence[Result]:
         """Return the results in the order of `parts`; raise the first part's error once all have ended."""
         with ThreadPoolExecutor(self._jobs) as pool:
-            futures = [pool.submit(work, part) for part in parts]
+            failed = True
             try:
+                futures = [pool.submit(self._attempt, work, part) for part in parts]
                 finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 failed = any(future.exception() for future in finished)
-            except BaseException:
-                failed = True
-                raise
             finally:
                 if failed:
                     self._stop.set()
@@ -62,3 +64,13 @@ class Workers:
             if error and not isinstance(error, Stopped):
                 raise error
         return [future.result() for future in futures]
+
+    def _attempt(self, work: Callable[[Part], Result], part: Part) -> Result:
+        """Do a part; one that fails stops the others at once."""
+        if self._stop.is_set():
+            raise Stopped
+        try:
+            return work(part)
+        except BaseException:
+            self._stop.set()
+            raise

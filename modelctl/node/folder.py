@@ -11,22 +11,21 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from modelctl.core.checksum import BUFFER, CHUNK, ChunkProver, pieces
 from modelctl.core.disk import FileBlob, locked, on_disk, write_all
-from modelctl.core.errors import ChecksumMismatch, Conflict, DiskProblem
+from modelctl.core.errors import ChecksumMismatch, Conflict, DiskProblem, NotFound
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Digest, FileRow
+from modelctl.node.nofollow import enter, is_folder, remove, unobstructed
 
 UNFINISHED = ".modelctl.unfinished"
 
 _LOCK = "lock"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -39,41 +38,55 @@ def open_folder(path: str | os.PathLike[str], digest: Digest, *, overwrite: bool
         overwrite: Whether files that are not this artifact's may be there already.
 
     Raises:
-        Conflict: Another modelctl fills it, or it holds an unfinished pull of another artifact.
+        Conflict: Another modelctl fills it, it holds an unfinished pull of another artifact, or a link or a file
+            stands where the unfinished files go.
     """
     root = Path(path)
-    with on_disk(str(root)):
-        root.mkdir(parents=True, exist_ok=True)
-        root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with on_disk(str(root / UNFINISHED)):
-            with suppress(FileExistsError):
-                os.mkdir(UNFINISHED, dir_fd=root_fd)
-            os.close(os.open(UNFINISHED, _FOLDER, dir_fd=root_fd))
-        with locked(root / UNFINISHED / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, busy=str(root)):
-            folder = Folder(root, root_fd, digest, overwrite=overwrite)
-            try:
-                folder.prepare()
+    with ExitStack() as stack:
+        with on_disk(str(root)):
+            root.mkdir(parents=True, exist_ok=True)
+            root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, root_fd)
+        unfinished_fd = stack.enter_context(_alone(root, root_fd))
+        folder = Folder(root, root_fd, unfinished_fd, digest, overwrite=overwrite)
+        try:
+            with folder.prepared():
                 yield folder
-            except BaseException:
-                folder.tidy(finished=False)
-                raise
-            folder.tidy(finished=True)
-    finally:
-        os.close(root_fd)
+        except BaseException:
+            folder.tidy(finished=False)
+            raise
+        folder.tidy(finished=True)
+
+
+@contextmanager
+def _alone(root: Path, root_fd: int) -> Iterator[int]:
+    """Make the place for unfinished files and hold it; `Conflict` when another modelctl holds or just removed it."""
+    with ExitStack() as stack:
+        try:
+            fd = enter(UNFINISHED, root_fd, root / UNFINISHED)
+            stack.callback(os.close, fd)
+            lock = root / UNFINISHED / _LOCK
+            stack.enter_context(locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy=str(root), dir_fd=fd))
+        except NotFound as error:
+            raise Conflict(
+                f"{root} is in use", why="another modelctl just ended there", hint="run the same command again"
+            ) from error
+        yield fd
 
 
 class Folder:
     """A target held by this process; see `open_folder`. Thread-safe for different files."""
 
-    def __init__(self, root: Path, root_fd: int, digest: Digest, *, overwrite: bool) -> None:
-        self._root, self._root_fd, self._overwrite = root, root_fd, overwrite
-        self._own = f"{UNFINISHED}/{digest.removeprefix('sha256:')}"
+    def __init__(self, root: Path, root_fd: int, unfinished_fd: int, digest: Digest, *, overwrite: bool) -> None:
+        self._root, self._root_fd, self._unfinished_fd = root, root_fd, unfinished_fd
+        self._own, self._own_fd, self._overwrite = digest.removeprefix("sha256:"), -1, overwrite
 
-    def prepare(self) -> None:
-        """Make the place for unfinished files; `Conflict` when it holds another artifact's."""
-        with on_disk(str(self._root / UNFINISHED)):
-            others = set(os.listdir(self._root / UNFINISHED)) - {_LOCK, Path(self._own).name}
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Make the place for unfinished files and hold it open; `Conflict` when there are another artifact's."""
+        place = self._root / UNFINISHED
+        with on_disk(str(place)):
+            others = set(os.listdir(self._unfinished_fd)) - {_LOCK, self._own}
             if others and not self._overwrite:
                 raise Conflict(
                     f"{self._root} holds an unfinished pull of another artifact",
@@ -81,17 +94,30 @@ class Folder:
                     hint="finish that one, name another folder, or go over it with --overwrite",
                 )
             for other in others:
-                shutil.rmtree(f"{UNFINISHED}/{other}", dir_fd=self._root_fd)
-            with suppress(FileExistsError):
-                os.mkdir(self._own, dir_fd=self._root_fd)
+                remove(other, self._unfinished_fd)
+        self._own_fd = enter(self._own, self._unfinished_fd, place / self._own)
+        try:
+            yield
+        finally:
+            os.close(self._own_fd)
 
     def tidy(self, *, finished: bool) -> None:
-        """Remove what `prepare` made, unless there are unfinished files for the next run to go on with."""
-        parts = [item for _, _, files in os.walk(self._root / UNFINISHED) for item in files if item != _LOCK]
-        if finished or not parts:
-            with on_disk(str(self._root / UNFINISHED)):
-                shutil.rmtree(UNFINISHED, dir_fd=self._root_fd)
-                os.fsync(self._root_fd)
+        """Remove the place for unfinished files, unless some are there for the next run to go on with."""
+        with on_disk(str(self._root / UNFINISHED)):
+            names = set(os.listdir(self._unfinished_fd)) - {_LOCK}
+            if not finished and any(self._holds_files(name) for name in names):
+                return
+            for name in names:
+                remove(name, self._unfinished_fd)
+            os.unlink(_LOCK, dir_fd=self._unfinished_fd)
+            with _another_may_have_begun():
+                os.rmdir(UNFINISHED, dir_fd=self._root_fd)
+            os.fsync(self._root_fd)
+
+    def _holds_files(self, name: str) -> bool:
+        return not is_folder(name, self._unfinished_fd) or any(
+            files for _, _, files, _ in os.fwalk(name, dir_fd=self._unfinished_fd)
+        )
 
     def present(self, rows: Mapping[str, FileRow]) -> list[FileRow]:
         """Return the rows whose file stands in the folder with the right size; its bytes are still to be proved.
@@ -153,11 +179,9 @@ class Folder:
         """Refuse to start what cannot fit; `DiskProblem` with both figures [bytes]."""
         with on_disk(str(self._root)):
             free = os.fstatvfs(self._root_fd)
-            kept = sum(
-                min(os.stat(item.path, follow_symlinks=False).st_blocks * 512, item.stat().st_size)
-                for item in os.scandir(self._root / self._own)
-            )
-        needed = sum(row.size for row in rows) - kept
+            parts = {item.name: item.stat(follow_symlinks=False) for item in os.scandir(self._own_fd)}
+        kept = {name: min(part.st_blocks * 512, part.st_size) for name, part in parts.items()}
+        needed = sum(row.size - min(row.size, kept.get(_part(row), 0)) for row in rows)
         if needed > free.f_bavail * free.f_frsize:
             raise DiskProblem(
                 str(self._root),
@@ -177,17 +201,18 @@ class Folder:
             ChecksumMismatch: A chunk is not what the table says. What was right before it is kept for the next run.
             Conflict: A link or a folder stands where the file must go.
         """
-        part = f"{self._own}/{hashlib.sha256(row.path.encode()).hexdigest()}"
-        with on_disk(str(self._root / part)):
-            fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=self._root_fd)
+        part = _part(row)
+        place = self._root / UNFINISHED / self._own / part
+        with unobstructed(place):
+            fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=self._own_fd)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise Conflict(str(self._root / part), why="somebody else linked it", hint="remove it")
+                raise Conflict(str(place), why="somebody else linked it", hint="remove it")
             self._fill(fd, row, blob, advance)
-            with self._parent(row.path) as (parent, name), on_disk(str(self._root / row.path)):
+            with self._parent(row.path) as (parent, name), unobstructed(self._root / row.path):
                 os.fsync(fd)
-                os.rename(part, name, src_dir_fd=self._root_fd, dst_dir_fd=parent)
+                os.rename(part, name, src_dir_fd=self._own_fd, dst_dir_fd=parent)
                 os.fsync(parent)
         finally:
             os.close(fd)
@@ -218,28 +243,27 @@ class Folder:
         fd = os.dup(self._root_fd)
         try:
             for folder in folders:
-                fd = self._descend(fd, folder, path)
+                below = enter(folder, fd, self._root / path)
+                os.close(fd)
+                fd = below
             yield fd, name
         finally:
             os.close(fd)
 
-    def _descend(self, fd: int, folder: str, path: str) -> int:
-        with on_disk(str(self._root / path)):
-            with suppress(FileExistsError):
-                os.mkdir(folder, dir_fd=fd)
-                os.fsync(fd)
-            try:
-                below = os.open(folder, _FOLDER, dir_fd=fd)
-            except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-                    raise
-                raise Conflict(
-                    str(self._root / path),
-                    why=f"a link or file stands where its folder {folder!r} must be",
-                    hint="remove it, or name another folder",
-                ) from error
-        os.close(fd)
-        return below
+
+@contextmanager
+def _another_may_have_begun() -> Iterator[None]:
+    """Let a folder stay that is no longer empty, or gone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise
+
+
+def _part(row: FileRow) -> str:
+    """Return the name of the unfinished file of `row`."""
+    return hashlib.sha256(row.path.encode()).hexdigest()
 
 
 def _raise(error: OSError) -> None:

@@ -22,6 +22,7 @@ from modelctl.packing.inflate import InflatedBlob
 from modelctl.packing.manifest import MAX_DOCUMENT_SIZE
 from modelctl.packing.table import MAX_TABLE_SIZE, Table, parse_table
 
+_NOT_OURS = "not an artifact that modelctl packed"
 _FOREIGN = "pack the model with modelctl; what other tools packed has no table to prove it by"
 
 
@@ -112,7 +113,7 @@ def load_artifact(fetcher: Fetcher, root: Descriptor) -> Artifact:
     manifest = parse_manifest(read_document(fetcher, root, MAX_DOCUMENT_SIZE))
     diff_ids = _diff_ids(read_document(fetcher, manifest.config, MAX_DOCUMENT_SIZE), manifest)
     index = _table_index(manifest)
-    table = parse_table(_read_table(fetcher, manifest.layers[index], diff_ids[index]))
+    table = _load_table(fetcher, manifest.layers[index], diff_ids[index])
     layers = tuple(_layers(manifest, diff_ids, table, index))
     return Artifact(root, manifest, table, manifest.layers[index], layers)
 
@@ -178,18 +179,34 @@ def _diff_ids(config: bytes, manifest: Manifest) -> list[Digest]:
 
 
 def _table_index(manifest: Manifest) -> int:
-    marked = [
-        index
-        for index, layer in enumerate(manifest.layers)
-        if layer.annotations.get(media_types.KIND) == media_types.TABLE_KIND
-    ]
-    if len(marked) != 1:
+    """Return which layer is marked as the table; the last when a tool that recompressed the layers dropped the marks.
+
+    Source: containers/image makes new layer descriptors without annotations when it compresses (skopeo 1.9).
+    """
+    kinds = [layer.annotations.get(media_types.KIND) for layer in manifest.layers]
+    if kinds and not any(kinds):
+        return len(kinds) - 1
+    if kinds.count(media_types.TABLE_KIND) != 1:
         raise Invalid(
-            "not an artifact that modelctl packed",
-            why=f"{len(marked)} of its {len(manifest.layers)} layers are marked {media_types.KIND}=table; expected 1",
+            _NOT_OURS,
+            why=f"{kinds.count(media_types.TABLE_KIND)} of its {len(kinds)} layers are marked "
+            f"{media_types.KIND}=table; expected 1",
             hint=_FOREIGN,
         )
-    return marked[0]
+    return kinds.index(media_types.TABLE_KIND)
+
+
+def _load_table(fetcher: Fetcher, descriptor: Descriptor, diff_id: Digest) -> Table:
+    try:
+        return parse_table(_read_table(fetcher, descriptor, diff_id))
+    except Invalid as error:
+        if media_types.KIND in descriptor.annotations:
+            raise
+        raise Invalid(
+            _NOT_OURS,
+            why=f"no layer is marked {media_types.KIND}=table, and the last is not one: {error.what}: {error.why}",
+            hint=_FOREIGN,
+        ) from error
 
 
 def _read_table(fetcher: Fetcher, descriptor: Descriptor, diff_id: Digest) -> bytes:
@@ -215,7 +232,7 @@ def _layers(manifest: Manifest, diff_ids: Sequence[Digest], table: Table, table_
     rows_of: dict[Digest, list[FileRow]] = {}
     for row in table.rows:
         rows_of.setdefault(row.layer, []).append(row)
-    listed: set[Digest] = set()
+    listed: dict[Digest, tuple[Digest, str]] = {}
     for index, (descriptor, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True)):
         if index == table_index:
             continue
@@ -226,9 +243,14 @@ def _layers(manifest: Manifest, diff_ids: Sequence[Digest], table: Table, table_
                 f"layer {index + 1}, {descriptor.digest}",
                 why="it holds files that the artifact's table does not list",
             )
+        blob = (descriptor.digest, descriptor.media_type)
         if diff_id not in listed:
-            listed.add(diff_id)
             yield from _layer(index, descriptor, diff_id, table.prefix, rows_of[diff_id])
+        if listed.setdefault(diff_id, blob) != blob:
+            raise Invalid(
+                f"layer {index + 1}, {descriptor.digest}",
+                why=f"its diff_id is also that of {listed[diff_id][0]}, another blob",
+            )
     missing = [row.path for row in table.rows if row.layer not in listed]
     if missing:
         raise Invalid(f"{missing[0]}: not in the artifact", why="its layer in the table is not in the manifest")

@@ -35,9 +35,11 @@ def parse_crc32_list(data: bytes, name: str, itself: Container[str] = (CRC32_LIS
 
     Raises:
         Invalid: A line is not `crc32 path`, names a path that no model may have, or contradicts an earlier one;
-            says which line of `name`.
+            says which line of `name`. Or the whole list is too long, or not UTF-8.
     """
     sums: dict[str, int] = {}
+    if len(data) > MAX_LIST_SIZE:
+        raise Invalid(name, why=f"it is longer than {MAX_LIST_SIZE} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -51,7 +51,7 @@ class InflatedBlob:
         """Fill `buffer` from `offset` of the decompressed bytes.
 
         Raises:
-            Invalid: Not gzip. DigestMismatch: It decompresses to fewer bytes.
+            Invalid: Not gzip. DigestMismatch: It decompresses to fewer bytes, or, told at the end, to more.
         """
         with self._lock:
             try:
@@ -59,12 +59,15 @@ class InflatedBlob:
                 filled = 0
                 while filled < len(buffer) and (count := self._file.readinto(buffer[filled:])):
                     filled += count
+                longer = offset + filled == self.size and self._file.read(1) != b""
             except EOFError as error:
                 raise self._too_short() from error
             except (gzip.BadGzipFile, zlib.error) as error:
                 raise Invalid(self._what, why=f"its media type says gzip, its bytes do not: {error}") from error
         if filled < len(buffer):
             raise self._too_short()
+        if longer:
+            raise DigestMismatch(self._what, why=f"it decompresses to more than the {self.size} bytes of its table")
 
     def _too_short(self) -> DigestMismatch:
         return DigestMismatch(self._what, why=f"it decompresses to less than the {self.size} bytes of its table")

@@ -13,7 +13,7 @@ import msgspec
 
 from modelctl.core.assets import asset
 from modelctl.core.disk import on_disk
-from modelctl.core.errors import UsageProblem
+from modelctl.core.errors import Invalid, UsageProblem
 from modelctl.core.paths import check_path, matches
 from modelctl.core.types import Form, Kind
 
@@ -88,8 +88,6 @@ def parse_layout(text: str) -> Layout:
     """
     try:
         layout = msgspec.convert(tomllib.loads(text), Layout)
-        if layout.prefix:
-            check_path(layout.prefix.removesuffix("/"))
     except tomllib.TOMLDecodeError as error:
         raise UsageProblem("layout", why=str(error)) from error
     except msgspec.ValidationError as error:
@@ -103,8 +101,18 @@ def parse_layout(text: str) -> Layout:
 def _check(layout: Layout, text: str) -> None:
     if layout.prefix and not layout.prefix.endswith("/"):
         raise UsageProblem("layout", why=_locate(text, "prefix must end in '/' - at `$.prefix`"))
+    if layout.prefix:
+        try:
+            check_path(layout.prefix.removesuffix("/"))
+        except Invalid as error:
+            raise UsageProblem("layout", why=_locate(text, f"{error.why} - at `$.prefix`")) from error
     if not layout.layer:
         raise UsageProblem("layout", why="it has no [[layer]]")
+    types = [("tar", layout.table_type, "table_type")]
+    types += [(rule.form, rule.media_type, f"layer[{at}].media_type") for at, rule in enumerate(layout.layer)]
+    for form, media_type, key in types:
+        if media_type.rpartition(".")[2] != form:
+            raise UsageProblem("layout", why=_locate(text, f"{media_type!r} must end in '.{form}' - at `$.{key}`"))
 
 
 def _locate(text: str, message: str) -> str:

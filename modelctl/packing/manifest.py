@@ -101,9 +101,13 @@ def check_annotations(annotations: Mapping[str, str]) -> None:
     """Refuse annotations of the manifest that are not the user's to set.
 
     Raises:
-        UsageProblem: An empty key, or one under modelctl's own prefix.
+        UsageProblem: An empty key, one under modelctl's own prefix, or what is not UTF-8.
     """
-    for key in annotations:
+    for key, value in annotations.items():
+        try:
+            f"{key}={value}".encode()
+        except UnicodeEncodeError as error:
+            raise UsageProblem(f"--annotation {key!a}={value!a}", why="it is not valid UTF-8") from error
         if not key or key.startswith(media_types.PREFIX):
             raise UsageProblem(
                 f"--annotation {key}=...",

@@ -56,17 +56,17 @@ def plan_layers(entries: Sequence[Entry], layout: Layout, max_layers: int = MAX_
     Raises:
         UsageProblem: A file matches no rule, or `max_layers` leaves no room.
     """
-    groups: dict[tuple[bool, Kind, Form], list[Entry]] = {}
+    groups: dict[tuple[bool, Kind, Form, str], list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.path.encode()):
         rule = layout.rule(entry.path)
         small = rule.form == "tar" and entry.size < ALONE_FROM and not entry.path.endswith(SUFFIX)
-        groups.setdefault((small, rule.kind, rule.form), []).append(entry)
+        groups.setdefault((small, rule.kind, rule.form, rule.media_type), []).append(entry)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], get_args(Kind).index(item[0][1])))
-    large = [len(files) for (small, _, form), files in ordered if not small and form == "tar"]
-    room = max_layers - sum(small for (small, _, _), _ in ordered) - 1
+    large = [len(files) for (small, _, form, _), files in ordered if not small and form == "tar"]
+    room = max_layers - sum(small for (small, *_), _ in ordered) - 1
     neighbours = _neighbours(large, room)
     layers: list[PlannedLayer] = []
-    for (small, kind, form), files in ordered:
+    for (small, kind, form, _), files in ordered:
         step = 1 if form == "raw" else len(files) if small else neighbours
         layers += [
             PlannedLayer(kind, form, layout.prefix, tuple(files[at : at + step])) for at in range(0, len(files), step)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 import msgspec
@@ -20,7 +20,7 @@ from modelctl.packing.crc32_list import CRC32_LIST, MAX_LIST_SIZE, parse_crc32_l
 from modelctl.packing.shards import SUFFIX, read_shard
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-"""Suffixes of files that run code when they are loaded."""
+"""Suffixes, in any case, of files that run code when they are loaded."""
 
 INDEX_SUFFIX = ".safetensors.index.json"
 
@@ -42,7 +42,7 @@ def check_model(source: Source, entries: Sequence[Entry], *, allow_pickle: bool)
     if not entries:
         raise NotFound("no file to pack", why="the source is empty, or --include and --exclude leave nothing")
     check_paths(entry.path for entry in entries)
-    pickles = [entry.path for entry in entries if entry.path.endswith(PICKLES) and not allow_pickle]
+    pickles = [entry.path for entry in entries if entry.path.lower().endswith(PICKLES) and not allow_pickle]
     if pickles:
         raise Invalid(
             f"{pickles[0]}" + (f" and {len(pickles) - 1} more" if pickles[1:] else ""),
@@ -94,12 +94,12 @@ def own_crc32s(source: Source, entries: Sequence[Entry]) -> dict[str, int]:
     return parse_crc32_list(read_small(source, own, MAX_LIST_SIZE), CRC32_LIST) if own else {}
 
 
-def check_listed(sums: Mapping[str, int], entries: Sequence[Entry], name: str) -> None:
-    """Refuse a list `name` of CRC-32s that names a file which is not packed; `NotFound`."""
-    missing = sorted(sums.keys() - {entry.path for entry in entries})
+def check_listed(sums: Mapping[str, int], entries: Sequence[Entry], name: str, wanted: Callable[[str], bool]) -> None:
+    """Refuse a list `name` of CRC-32s that names a file which is `wanted` and not there; `NotFound`."""
+    missing = sorted(filter(wanted, sums.keys() - {entry.path for entry in entries}))
     if missing:
         raise NotFound(
             f"{missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
-            why=f"{name} lists it, and it is not among the files to pack",
+            why=f"{name} lists it, and it is not there",
             hint="fetch the file, or name another list with --crc32-file",
         )

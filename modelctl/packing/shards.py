@@ -71,7 +71,7 @@ def parse_header(path: str, size: int, header: bytes) -> Shard:
     try:
         metadata = msgspec.convert(document.pop("__metadata__", {}), dict[str, str])
         rows = msgspec.convert(document, dict[str, _Info])
-    except msgspec.ValidationError as error:
+    except ValueError as error:
         raise _broken(path, f"its header is not a table of tensors: {error}") from error
     tensors = [
         Tensor(
@@ -113,7 +113,7 @@ def _validate(path: str, size: int, head: bytes) -> None:
         os.ftruncate(fd, size)
         with safe_open(f"/proc/self/fd/{fd}", framework="np"):
             return
-    except SafetensorError as error:
+    except (SafetensorError, MemoryError) as error:
         raise _broken(path, str(error)) from error
     finally:
         os.close(fd)

@@ -99,6 +99,8 @@ def parse_table(blob: bytes) -> Table:
     files = _decode(contents[MEMBERS[0]])
     if files.prefix:
         check_path(files.prefix.removesuffix("/"))
+        if not files.prefix.endswith("/"):
+            raise _broken(f"its prefix {files.prefix!r} does not end in '/'")
     check_paths(row.path for row in files.files)
     table = Table(tuple(_rows(files.files, contents[MEMBERS[1]])), files.prefix)
     if render_table(table) != blob:

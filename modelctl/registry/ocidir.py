@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from modelctl.core import media_types
 from modelctl.core.disk import FileBlob, locked, on_disk, sync_folder, write_all
 from modelctl.core.errors import Conflict, DigestMismatch, Invalid, NotFound
 from modelctl.core.paths import RESERVED
+from modelctl.core.protocols import Blob
 from modelctl.core.reference import LATEST
 from modelctl.core.types import Bytes, Descriptor, Digest, canonical_json, parse_digest
 
@@ -33,6 +34,10 @@ _UNFINISHED = "unfinished-"
 _OWN_NAMES = {"oci-layout", "index.json", "blobs", RESERVED}
 _MAX_INDEX = 64 << 20
 _MAX_MANIFEST = 4 << 20
+_DOCUMENTS = ("manifest.v1+json", "index.v1+json", "manifest.v2+json", "manifest.list.v2+json")
+
+
+Document = TypeVar("Document")
 
 
 class _Item(msgspec.Struct):
@@ -40,7 +45,18 @@ class _Item(msgspec.Struct):
 
 
 class _Index(msgspec.Struct):
-    manifests: list[_Item]
+    """What tools in Go write of an empty list is null."""
+
+    manifests: list[_Item] | None
+
+
+class _Document(msgspec.Struct):
+    """What a manifest or an index of any tool points to."""
+
+    config: Descriptor | None = None
+    layers: list[Descriptor] | None = None
+    manifests: list[Descriptor] | None = None
+    blobs: list[Descriptor] | None = None
 
 
 class OciDir:
@@ -122,7 +138,7 @@ class OciDir:
         return FileBlob(fd, size, str(path))
 
     @contextmanager
-    def upload(self) -> Iterator[OciDirUpload]:
+    def upload(self, _blob: Blob | None = None) -> Iterator[OciDirUpload]:
         """Start a blob. It appears when it is committed; without that it leaves nothing."""
         path = self._own / f"{_UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}"
         with on_disk(str(path)):
@@ -130,8 +146,15 @@ class OciDir:
         try:
             yield OciDirUpload(fd, path, self._blobs)
         finally:
-            os.close(fd)
-            path.unlink(missing_ok=True)
+            with on_disk(str(path)):
+                os.close(fd)
+                path.unlink(missing_ok=True)
+
+    def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
+        """Keep a manifest under its digest."""
+        with self.upload() as upload:
+            upload.write(raw)
+            upload.commit(manifest.digest)
 
     def resolve(self, name: str) -> Descriptor:
         """Return the manifest that a tag or digest names; no name is `latest`, or the only manifest there is.
@@ -173,9 +196,9 @@ class OciDir:
 
     def tag(self, manifest: Descriptor, name: str) -> None:
         """Point `name` at a manifest that is here, atomically; `NotFound` when it is not here."""
-        if not self.has(manifest):
-            raise NotFound(f"manifest {manifest.digest} in {self.path}", why="a tag may only point to what is there")
         with self._changing_index() as manifests:
+            if not self.has(manifest):
+                raise NotFound(f"manifest {manifest.digest} in {self.path}", why="a tag points only to what is there")
             manifests[:] = [item for item in manifests if _tag_of(item) != name and not _untagged(item, manifest)]
             manifests.append(
                 {
@@ -230,16 +253,22 @@ class OciDir:
             if descriptor.digest in reached:
                 continue
             reached.add(descriptor.digest)
-            if descriptor.media_type.endswith(("manifest.v1+json", "index.v1+json", "manifest.v2+json")):
+            if descriptor.media_type.endswith(_DOCUMENTS):
                 waiting += self._children(descriptor)
         return reached
 
     def _children(self, descriptor: Descriptor) -> list[Descriptor]:
+        """Return what a document points to; nothing when it is not here, as a platform that was not copied."""
         path = self._blob_path(descriptor.digest)
         with on_disk(f"manifest {descriptor.digest} in {self.path}"):
-            document = _load(path, _MAX_MANIFEST)
-        items = [document.get("config"), *document.get("layers", ()), *document.get("manifests", ())]
-        return [_descriptor(item) for item in items if item]
+            if not path.exists():
+                return []
+            document = _convert(_load(path, _MAX_MANIFEST), _Document, str(path))
+        lists = ([document.config] if document.config else None, document.layers, document.manifests, document.blobs)
+        found = [item for items in lists for item in items or ()]
+        for item in found:
+            parse_digest(item.digest)
+        return found
 
     def _blob_path(self, digest: Digest) -> Path:
         return self._blobs / digest.removeprefix("sha256:")
@@ -249,11 +278,8 @@ class OciDir:
             if not (self.path / "oci-layout").exists():
                 raise NotFound(f"OCI layout {self.path}", why="there is no oci-layout file in it")
             index = _load(self.path / "index.json", _MAX_INDEX)
-        try:
-            msgspec.convert(index, _Index)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"{self.path}/index.json", why=str(error)) from error
-        return index
+        listed = _convert(index, _Index, f"{self.path}/index.json")
+        return index if listed.manifests else {**index, "manifests": []}
 
     @contextmanager
     def _changing_index(self) -> Iterator[list[dict[str, Any]]]:
@@ -310,12 +336,16 @@ def _load(path: Path, limit: int) -> dict[str, Any]:
 
 
 def _descriptor(item: Mapping[str, Any]) -> Descriptor:
-    try:
-        descriptor = msgspec.convert(item, Descriptor)
-    except msgspec.ValidationError as error:
-        raise Invalid("descriptor in an index or manifest", why=str(error)) from error
+    descriptor = _convert(item, Descriptor, "descriptor in index.json")
     parse_digest(descriptor.digest)
     return descriptor
+
+
+def _convert(document: Mapping[str, Any], kind: type[Document], what: str) -> Document:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise Invalid(what, why=str(error)) from error
 
 
 def _tag_of(item: Mapping[str, Any]) -> str | None:

@@ -15,14 +15,14 @@ from modelctl.core.types import Bytes, Descriptor, Digest
 
 
 @contextmanager
-def upload_beside(store: Store, twin: Descriptor | None) -> Iterator[Upload]:
-    """Start a blob that is probably `twin`; None, or one that the store has not, is no help and no harm."""
+def upload_beside(store: Store, blob: Blob, twin: Descriptor | None) -> Iterator[Upload]:
+    """Start to write `blob`, probably `twin`; None, or one that the store has not, is no help and no harm."""
     with ExitStack() as stack:
         if twin and store.has(twin):
-            blob = stack.enter_context(closing(store.open(twin)))
-            yield TwinUpload(blob, twin.digest, lambda: stack.enter_context(store.upload()))
+            present = stack.enter_context(closing(store.open(twin)))
+            yield TwinUpload(present, twin.digest, lambda: stack.enter_context(store.upload(blob)))
         else:
-            yield stack.enter_context(store.upload())
+            yield stack.enter_context(store.upload(blob))
 
 
 class TwinUpload:

@@ -1,0 +1,70 @@
+"""The flags that say how to reach registries, put behind a command's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from modelctl.core.access import Access
+
+_PANEL = "Registries"
+
+
+def _flags(
+    authfile: Annotated[
+        str, typer.Option(metavar="PATH", help="Credentials, in docker's config format.", rich_help_panel=_PANEL)
+    ] = "",
+    ca_file: Annotated[
+        str, typer.Option(metavar="PATH", help="CA certificates to trust, in PEM.", rich_help_panel=_PANEL)
+    ] = "",
+    client_cert: Annotated[
+        str, typer.Option(metavar="PATH", help="A client certificate, in PEM.", rich_help_panel=_PANEL)
+    ] = "",
+    client_key: Annotated[
+        str, typer.Option(metavar="PATH", help="Its key, when it is another file.", rich_help_panel=_PANEL)
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not check certificates.", rich_help_panel=_PANEL)
+    ] = False,
+    plain_http: Annotated[
+        bool,
+        typer.Option("--plain-http", help="No TLS. On loopback it is found out.", rich_help_panel=_PANEL),
+    ] = False,
+    trust_realm: Annotated[
+        list[str],
+        typer.Option(metavar="HOST[:PORT]", help="A token realm that may see the credentials.", rich_help_panel=_PANEL),
+    ] = [],
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Longest silence of a registry.", rich_help_panel=_PANEL)
+    ] = 60.0,
+) -> Access:
+    return Access(
+        authfile=authfile,
+        ca_file=ca_file,
+        client_cert=client_cert,
+        client_key=client_key,
+        insecure=insecure,
+        plain_http=plain_http,
+        trust_realm=tuple(trust_realm),
+        timeout_s=timeout,
+    )
+
+
+def reaching_registries(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `Access`; it receives them as its parameter `access`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    flags = inspect.signature(_flags, eval_str=True).parameters
+    kept = [parameter for parameter in own if parameter.name != "access"]
+
+    @wraps(command)
+    def with_access(**values: Any) -> None:
+        access = _flags(**{name: values.pop(name) for name in flags})
+        command(**values, access=access)
+
+    with_access.__signature__ = inspect.Signature([*kept, *flags.values()])  # type: ignore[attr-defined]
+    with_access.__annotations__ = {p.name: p.annotation for p in (*kept, *flags.values())}
+    return with_access

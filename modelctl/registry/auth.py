@@ -1,0 +1,187 @@
+"""Tokens and passwords for one registry, and to whom they may be shown.
+
+Credentials go to the registry's own origin, and to the realm that it names for tokens when that is the same origin,
+or HTTPS on a host that may have them: of the same registrable domain, in the quirks table, or named by the user.
+
+Source: distribution "Token Authentication Specification" and "OAuth2 Token Authentication"; RFC 9110 11.6.1.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from urllib.request import parse_http_list, parse_keqv_list
+
+import msgspec
+
+from modelctl.core.errors import BadAnswer, Denied
+from modelctl.registry.credentials import Credentials
+from modelctl.registry.quirks import Quirks
+
+EARLY_S = 20.0
+"""A token is replaced this long before it expires [s]."""
+
+_SHORTEST_LIFE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Token:
+    header: str
+    expires: float
+
+
+class _TokenAnswer(msgspec.Struct):
+    token: str = ""
+    access_token: str = ""
+    expires_in: float = _SHORTEST_LIFE_S
+
+
+Fetch = Callable[[str, str, dict[str, str], str], bytes]
+"""(method, URL, headers, body) -> body of a 200 answer; raises otherwise."""
+
+
+class Authenticator:
+    """Authorization headers for one registry. Thread-safe."""
+
+    def __init__(
+        self, registry: str, credentials: Callable[[], Credentials | None], quirks: Quirks, trusted: tuple[str, ...]
+    ) -> None:
+        self._registry, self._quirks, self._trusted = registry, quirks, trusted
+        self._find = credentials
+        self._found: list[Credentials | None] = []
+        self._tokens: dict[str, Token] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The user's credentials, looked for once, when a registry first asks."""
+        if not self._found:
+            self._found.append(self._find())
+        return self._found[0]
+
+    def header(self, scope: str) -> str | None:
+        """Return the header for a request in `scope`, when one is known that is still good."""
+        token = self._tokens.get(scope) or self._tokens.get("")
+        return token.header if token and token.expires - EARLY_S > time.monotonic() else None
+
+    def answer(self, challenge: str, scope: str, origin: str, used: str | None, fetch: Fetch) -> str:
+        """Answer a 401: return a header that was not tried yet.
+
+        Args:
+            challenge: The WWW-Authenticate header.
+            scope: `repository:NAME:ACTIONS`, or "" for the whole registry.
+            origin: Scheme, host and port that challenged.
+            used: The header that was refused, if there was one.
+            fetch: Asks the realm.
+
+        Raises:
+            Denied: There is nothing (else) to answer with; says where credentials were looked for.
+            BadAnswer: The challenge or the realm's answer is not understood.
+        """
+        with self._lock:
+            known = self.header(scope)
+            if known and known != used:
+                return known
+            kind, _, rest = challenge.partition(" ")
+            if kind.lower() == "basic":
+                token = self._basic(used)
+                scope = ""
+            elif kind.lower() == "bearer":
+                token = self._bearer(rest, scope, origin, fetch)
+            else:
+                raise BadAnswer(
+                    f"registry {self._registry}", why=f"it asks for {kind[:40]!r}; Basic and Bearer are known"
+                )
+            self._tokens[scope] = token
+            return token.header
+
+    def refused(self, why: str) -> Denied:
+        """Describe a refusal: what the registry said, and where the credentials came from."""
+        found = self.credentials
+        where = f"credentials from {found.origin}" if found else "no credentials were found"
+        return Denied(f"registry {self._registry}", why=f"{why}; {where}", hint=f"modelctl login {self._registry}")
+
+    def _basic(self, used: str | None) -> Token:
+        if not self.credentials or used == self.credentials.basic():
+            raise self.refused("it wants a user and password" if not self.credentials else "it refused the password")
+        return Token(self.credentials.basic(), float("inf"))
+
+    def _bearer(self, rest: str, scope: str, origin: str, fetch: Fetch) -> Token:
+        params: dict[str, str] = parse_keqv_list([item for item in parse_http_list(rest) if "=" in item])
+        realm = params.get("realm", "")
+        if urlsplit(realm).scheme not in ("http", "https"):
+            raise BadAnswer(f"registry {self._registry}", why=f"its token realm is {realm[:100]!r}")
+        credentials = self.credentials
+        if credentials:
+            self._check_realm(realm, origin)
+        started = time.monotonic()
+        body = fetch(*_token_request(realm, params.get("service", ""), scope or params.get("scope", ""), credentials))
+        try:
+            answer = msgspec.json.decode(body, type=_TokenAnswer)
+        except msgspec.DecodeError as error:
+            raise BadAnswer(f"token realm {_host(realm)}", why=str(error)) from error
+        token = answer.token or answer.access_token
+        if not token or not token.isascii() or not token.isprintable():
+            raise BadAnswer(f"token realm {_host(realm)}", why="its answer holds no token")
+        return Token(f"Bearer {token}", started + max(answer.expires_in, _SHORTEST_LIFE_S))
+
+    def _check_realm(self, realm: str, origin: str) -> None:
+        """Refuse to show credentials to a realm that may not have them; `Denied`."""
+        place = urlsplit(realm)
+        named = place.netloc in self._trusted or place.hostname in self._trusted
+        host = place.hostname or ""
+        if f"{place.scheme}://{place.netloc}" == origin:
+            return
+        secure = place.scheme == "https" or (named and _is_loopback(host))
+        known = named or any(fnmatchcase(host, pattern) for pattern in self._quirks.realms)
+        if secure and (known or _same_domain(host, urlsplit(origin).hostname or "")):
+            return
+        raise Denied(
+            f"registry {self._registry}",
+            why=f"it sends credentials to another place: {place.scheme}://{place.netloc}"
+            + ("" if secure else ", which is not HTTPS"),
+            hint=f"--trust-realm {place.netloc}, if that is right",
+        )
+
+
+def _token_request(
+    realm: str, service: str, scope: str, credentials: Credentials | None
+) -> tuple[str, str, dict[str, str], str]:
+    fields = {"service": service, "scope": scope} if scope else {"service": service}
+    if credentials and credentials.identity_token:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credentials.identity_token,
+            "client_id": "modelctl",
+            **fields,
+        }
+        return "POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(form)
+    headers = {"Authorization": credentials.basic()} if credentials else {}
+    query = urlencode(fields | ({"account": credentials.user} if credentials else {}))
+    return "GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers, ""
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _same_domain(one: str, other: str) -> bool:
+    """Say whether two host names share their registrable domain, by the public suffix list."""
+    from publicsuffixlist import PublicSuffixList
+
+    names: Any = PublicSuffixList()
+    domain = names.privatesuffix(one.lower())
+    return bool(domain) and domain == names.privatesuffix(other.lower())

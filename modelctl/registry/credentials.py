@@ -1,0 +1,179 @@
+"""Who the user is at a registry: docker's config file and credential helpers.
+
+Source: docker CLI, "docker login" (config.json: auths, credsStore, credHelpers) and docker-credential-helpers' README.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelctl.core.disk import on_disk
+from modelctl.core.errors import Denied, Invalid
+
+_HELPER_TIMEOUT_S = 30
+_TOKEN_USER = "<token>"  # noqa: S105
+_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A user and a password, or an identity token; `origin` says where they were found. Never printed."""
+
+    origin: str
+    user: str = ""
+    password: str = ""
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials(origin={self.origin!r}, user={self.user!r})"
+
+    def basic(self) -> str:
+        """Return the value of a Basic Authorization header."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+def config_path(authfile: str = "") -> Path:
+    """Return the file that holds credentials: `authfile`, or docker's config.json."""
+    folder = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    return Path(authfile) if authfile else Path(folder) / "config.json"
+
+
+def find_credentials(registry: str, authfile: str = "") -> Credentials | None:
+    """Look for credentials of `registry` (`host[:port]`).
+
+    Raises:
+        Denied: A credential helper failed. Invalid: The config file is malformed.
+    """
+    path = config_path(authfile)
+    config = load_config(path)
+    keys = _HUB_KEYS if registry == "docker.io" else (registry, f"https://{registry}", f"http://{registry}")
+    helper = next((config.get("credHelpers", {})[key] for key in keys if key in config.get("credHelpers", {})), None)
+    helper = helper or config.get("credsStore")
+    if helper:
+        found = _ask_helper(helper, keys[0])
+        if found:
+            return found
+    for key in keys:
+        entry = config.get("auths", {}).get(key)
+        if entry:
+            return _from_entry(entry, f"{path}, auths[{key!r}]")
+    return None
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a docker config file; {} when there is none, `Invalid` when it is malformed."""
+    with on_disk(str(path)):
+        if not path.exists():
+            return {}
+        text = path.read_text()
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise Invalid(str(path), why=f"it is not JSON: {error}") from error
+    if not isinstance(config, dict) or not all(
+        isinstance(config.get(key, {}), dict) for key in ("auths", "credHelpers")
+    ):
+        raise Invalid(str(path), why="it is not a docker config: auths and credHelpers are objects")
+    return config
+
+
+def _from_entry(entry: Mapping[str, Any], origin: str) -> Credentials | None:
+    if entry.get("identitytoken"):
+        return Credentials(origin, identity_token=entry["identitytoken"])
+    if entry.get("username"):
+        return Credentials(origin, entry["username"], entry.get("password", ""))
+    if not entry.get("auth"):
+        return None
+    try:
+        user, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, TypeError) as error:
+        raise Invalid(origin, why="its auth is not base64 of user:password", hint="log in again") from error
+    if not colon:
+        raise Invalid(origin, why="its auth holds no colon", hint="log in again")
+    return Credentials(origin, user, password)
+
+
+def _ask_helper(name: str, server: str) -> Credentials | None:
+    program = f"docker-credential-{name}"
+    try:
+        run = subprocess.run(
+            [program, "get"], input=server, capture_output=True, text=True, timeout=_HELPER_TIMEOUT_S, check=False
+        )
+        answer = json.loads(run.stdout) if run.returncode == 0 else {}
+    except FileNotFoundError as error:
+        raise Denied(f"credentials of {server}", why=f"the config names the helper {program}, not on PATH") from error
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise Denied(f"credentials of {server}", why=f"{program} gave no valid answer") from error
+    if run.returncode and "not found" in (run.stdout + run.stderr).lower():
+        return None
+    if run.returncode:
+        raise Denied(
+            f"credentials of {server}", why=f"{program} ended with {run.returncode}: {run.stderr.strip()[:200]}"
+        )
+    user, secret = answer.get("Username", ""), answer.get("Secret", "")
+    if user == _TOKEN_USER:
+        return Credentials(program, identity_token=secret)
+    return Credentials(program, user, secret)
+
+
+def save_credentials(registry: str, user: str, password: str, authfile: str = "") -> str:
+    """Keep credentials where docker would: in its helper, else in the config file (mode 0600).
+
+    Returns:
+        Where they went.
+    """
+    path = config_path(authfile)
+    config = load_config(path)
+    key = _HUB_KEYS[0] if registry == "docker.io" else registry
+    helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
+    if helper:
+        _run_helper(helper, "store", json.dumps({"ServerURL": key, "Username": user, "Secret": password}), key)
+        return f"docker-credential-{helper}"
+    auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+    config.setdefault("auths", {})[key] = {"auth": auth}
+    _write_config(path, config)
+    return str(path)
+
+
+def forget_credentials(registry: str, authfile: str = "") -> bool:
+    """Forget the credentials of a registry; return whether there were any."""
+    path = config_path(authfile)
+    config = load_config(path)
+    key = _HUB_KEYS[0] if registry == "docker.io" else registry
+    helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
+    if helper:
+        _run_helper(helper, "erase", key, key)
+    entry = config.get("auths", {}).pop(key, None)
+    if entry is not None:
+        _write_config(path, config)
+    return bool(helper) or entry is not None
+
+
+def _run_helper(name: str, verb: str, text: str, server: str) -> None:
+    program = f"docker-credential-{name}"
+    try:
+        subprocess.run(
+            [program, verb], input=text, capture_output=True, text=True, timeout=_HELPER_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Denied(f"credentials of {server}", why=f"{program} {verb} failed: {type(error).__name__}") from error
+
+
+def _write_config(path: Path, config: Mapping[str, Any]) -> None:
+    with on_disk(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w") as file:
+            json.dump(config, file, indent="\t")
+            file.flush()
+            os.fsync(fd)
+        os.rename(unfinished, path)

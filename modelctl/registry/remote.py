@@ -1,0 +1,327 @@
+"""A store in a registry: one repository of an OCI distribution service.
+
+Source: OCI distribution-spec v1.1.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode, urljoin
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from modelctl.core import media_types
+from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, NotFound, Unavailable
+from modelctl.core.protocols import Blob, BytesBlob
+from modelctl.core.types import Descriptor, Digest, digest_of, parse_digest
+from modelctl.registry.transport import Transport, described, drain, read_limited, retrying
+from modelctl.registry.upload import RemoteUpload
+
+MAX_DOCUMENT = 4 << 20
+"""Largest manifest that is read [bytes]."""
+
+FIRST_WINDOW = 1 << 20
+"""Bytes asked for at first; each range that follows on is eight times as long, so that a header costs a header."""
+
+MAX_BREAKS = 20
+"""So many times the connection of one blob may break."""
+
+_MANIFESTS = (
+    media_types.OCI_MANIFEST,
+    media_types.OCI_INDEX,
+    media_types.DOCKER_MANIFEST,
+    media_types.DOCKER_INDEX,
+)
+_MAX_TAG_PAGES = 10_000
+
+
+class RemoteStore:
+    """The repository `name` of a registry, as a `Store`. Thread-safe."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.transport, self.name = transport, name
+        self._pull = f"repository:{name}:pull"
+        self._push = f"repository:{name}:pull,push"
+
+    def __str__(self) -> str:
+        return f"{self.transport.registry}/{self.name}"
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Ask whether the registry has a blob; `DigestMismatch` when it has it with another size."""
+        try:
+            response = self._ask("HEAD", self._blob_path(descriptor.digest), what=f"blob {descriptor.digest}")
+        except NotFound:
+            return False
+        size = response.headers.get("Content-Length")
+        drain(response)
+        if size is not None and size != str(descriptor.size):
+            raise DigestMismatch(
+                f"blob {descriptor.digest} in {self}", why=f"it has {size} bytes; its descriptor says {descriptor.size}"
+            )
+        return True
+
+    def open(self, descriptor: Descriptor) -> Blob:
+        """Open a blob or a manifest. Whether it is there shows at the first read."""
+        if descriptor.media_type in _MANIFESTS:
+            return BytesBlob(self._manifest(descriptor.digest, descriptor.size))
+        return RemoteBlob(self, descriptor)
+
+    def get_range(self, digest: Digest, offset: int, length: int) -> urllib3.BaseHTTPResponse:
+        """Start to read a range of a blob; `BadAnswer` when the registry answers with another one."""
+        response = self.transport.request(
+            "GET",
+            self._blob_path(digest),
+            scope=self._pull,
+            expect=(200, 206),
+            headers={"Range": f"bytes={offset}-{offset + length - 1}"},
+            what=f"blob {digest}",
+        )
+        if response.status == 206:
+            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
+            if not found or (int(found[1]), int(found[2])) != (offset, offset + length - 1):
+                response.close()
+                raise BadAnswer(
+                    f"blob {digest} in {self}",
+                    why=f"asked for bytes {offset}-{offset + length - 1}, it answered "
+                    f"{response.headers.get('Content-Range', 'no Content-Range')[:100]!r}",
+                )
+        elif offset:
+            response.close()
+            raise BadAnswer(f"blob {digest} in {self}", why="the registry does not read ranges: it answered 200 to one")
+        return response
+
+    def resolve(self, name: str) -> Descriptor:
+        """Return the manifest that a tag or digest names; no name is `latest`."""
+        response = self._ask("HEAD", self._manifest_path(name or "latest"), what=f"manifest {name or 'latest'}")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        digest, size = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
+        drain(response)
+        if not digest or not size.isdigit():
+            raw, media_type = self._get_manifest(name or "latest")
+            digest, size = digest_of(raw), str(len(raw))
+        if name.startswith("sha256:") and digest != name:
+            raise DigestMismatch(f"manifest {name} in {self}", why=f"the registry says it is {digest[:100]}")
+        return Descriptor(
+            media_type=media_type or media_types.OCI_MANIFEST, digest=parse_digest(digest), size=int(size)
+        )
+
+    def tags(self) -> list[str]:
+        """Return the names of all tags, following pages."""
+        found: list[str] = []
+        path: str | None = f"/v2/{self.name}/tags/list?n=1000"
+        for _ in range(_MAX_TAG_PAGES):
+            if not path:
+                return found
+            response = self._ask("GET", path, what="tags")
+            following = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', response.headers.get("Link", ""))
+            found += _tag_names(read_limited(response, MAX_DOCUMENT), str(self))
+            path = self._own_path(urljoin(self.transport.url(path), following[1])) if following else None
+        raise BadAnswer(f"tags of {self}", why=f"they have more than {_MAX_TAG_PAGES} pages")
+
+    def _own_path(self, url: str) -> str:
+        if not self.transport.is_own(url):
+            raise BadAnswer(f"tags of {self}", why="the next page is at another place")
+        return url
+
+    def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
+        """Keep a manifest under its digest; `DigestMismatch` when something else was stored."""
+        self._put(manifest, raw, manifest.digest)
+
+    def _put(self, manifest: Descriptor, raw: bytes, name: str) -> None:
+        """Store a manifest under its digest or a tag, atomically.
+
+        Raises:
+            DigestMismatch: The registry stored something else.
+        """
+        response = retrying(
+            lambda: self.transport.request(
+                "PUT",
+                self._manifest_path(name),
+                scope=self._push,
+                expect=(201,),
+                headers={"Content-Type": manifest.media_type},
+                body=raw,
+                what=f"manifest {name}",
+            )
+        )
+        stored = response.headers.get("Docker-Content-Digest", manifest.digest)
+        drain(response)
+        if stored != manifest.digest:
+            raise DigestMismatch(f"manifest {name} in {self}", why=f"it was stored as {stored[:100]}")
+
+    def tag(self, manifest: Descriptor, name: str) -> None:
+        """Point `name` at a manifest that is here."""
+        self._put(manifest, self._manifest(manifest.digest, manifest.size), name)
+
+    def untag(self, name: str) -> list[str]:
+        """Forget a tag, or a manifest with all its tags.
+
+        Not every registry can forget a tag alone: where it cannot, the manifest is deleted when no other tag names it.
+
+        Raises:
+            Conflict: Other tags name it. BadAnswer: The registry deletes nothing.
+        """
+        if name.startswith("sha256:"):
+            gone = [tag for tag in self.tags() if self.resolve(tag).digest == name]
+            self._delete(name)
+            return gone
+        digest = self.resolve(name).digest
+        try:
+            self._delete(name)
+        except BadAnswer:
+            others = [tag for tag in self.tags() if tag != name and self.resolve(tag).digest == digest]
+            if others:
+                raise Conflict(
+                    f"{self}:{name}",
+                    why=f"the registry cannot forget a tag alone, and {', '.join(others[:5])} name {digest} too",
+                    hint="remove the manifest with all its tags: the same command with --digest",
+                ) from None
+            self._delete(digest)
+        return [name]
+
+    def _delete(self, name: str) -> None:
+        path, scope = self._manifest_path(name), f"repository:{self.name}:pull,delete"
+        drain(self._ask("DELETE", path, expect=(202,), scope=scope, what=f"manifest {name}"))
+
+    def mount(self, descriptor: Descriptor, origin: str) -> bool:
+        """Take a blob over from the repository `origin` of the same registry; say whether that worked."""
+        query = urlencode({"mount": descriptor.digest, "from": origin})
+        response = retrying(
+            lambda: self.transport.request(
+                "POST", f"/v2/{self.name}/blobs/uploads/?{query}", scope=self._push, expect=(201, 202), what="mount"
+            )
+        )
+        drain(response)
+        if response.status == 202:
+            self._cancel(response.headers.get("Location", ""))
+        return response.status == 201
+
+    def _cancel(self, location: str) -> None:
+        url = self.transport.url(location)
+        if location and self.transport.is_own(url):
+            drain(self.transport.request("DELETE", url, scope=self._push, expect=(202, 204, 404, 405), what="upload"))
+
+    @contextmanager
+    def upload(self, blob: Blob) -> Iterator[RemoteUpload]:
+        """Start to send `blob`, which is read again where the registry lost something."""
+        upload = RemoteUpload(self.transport, self.name, self._push, blob)
+        try:
+            yield upload
+        finally:
+            upload.close()
+
+    def _ask(
+        self, method: str, path: str, *, what: str = "", expect: tuple[int, ...] = (200,), scope: str = ""
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept": ", ".join(_MANIFESTS)} if "/manifests/" in path else {}
+        return retrying(
+            lambda: self.transport.request(
+                method, path, scope=scope or self._pull, expect=expect, headers=headers, what=what
+            )
+        )
+
+    def _manifest(self, digest: Digest, size: int) -> bytes:
+        raw, _ = self._get_manifest(digest)
+        if digest_of(raw) != digest:
+            raise DigestMismatch(
+                f"manifest {digest} in {self}", why=f"{len(raw)} bytes, {size} expected, hash to {digest_of(raw)}"
+            )
+        return raw
+
+    def _get_manifest(self, name: str) -> tuple[bytes, str]:
+        response = self._ask("GET", self._manifest_path(name), what=f"manifest {name}")
+        return read_limited(response, MAX_DOCUMENT), response.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    def _blob_path(self, digest: Digest) -> str:
+        return f"/v2/{self.name}/blobs/{digest}"
+
+    def _manifest_path(self, name: str) -> str:
+        return f"/v2/{self.name}/manifests/{name}"
+
+
+def _tag_names(data: bytes, where: str) -> list[str]:
+    try:
+        document: Any = json.loads(data)
+        tags = document.get("tags") or []
+    except (ValueError, AttributeError) as error:
+        raise BadAnswer(f"tags of {where}", why="not a list of tags") from error
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise BadAnswer(f"tags of {where}", why="not a list of tags")
+    return tags
+
+
+class RemoteBlob:
+    """A blob in a registry, read by ranges. One that is read on from where it was costs few requests.
+
+    Thread-safe, one reader at a time: who reads a blob in several places at once opens it several times.
+    """
+
+    def __init__(self, store: RemoteStore, descriptor: Descriptor) -> None:
+        self._store, self._descriptor = store, descriptor
+        self.size = descriptor.size
+        self._lock = threading.Lock()
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._position = self._end = 0
+        self._window = FIRST_WINDOW
+        self._breaks = 0
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer`, going on after a connection that broke.
+
+        Raises:
+            NotFound, Denied, Unavailable, BadAnswer: As `Transport.request`.
+        """
+        with self._lock:
+            if offset != self._position:
+                self._drop()
+                self._position, self._window = offset, max(FIRST_WINDOW, len(buffer))
+            filled = 0
+            while filled < len(buffer):
+                filled += retrying(lambda: self._read(buffer[filled:]))  # noqa: B023
+
+    def _read(self, buffer: memoryview) -> int:
+        """Read some bytes at the position: at least one."""
+        response = self._response
+        if response is None or self._position == self._end:
+            response = self._open(len(buffer))
+        try:
+            count = response.readinto(buffer[: self._end - self._position])
+        except (HTTPError, OSError, http.client.HTTPException) as error:
+            raise self._broke(described(error)) from error
+        if not count:
+            raise self._broke("the answer ended")
+        self._position += count
+        return int(count)
+
+    def _broke(self, why: str) -> Unavailable:
+        """Count a break: a blob that comes in crumbs is given up after `MAX_BREAKS`, and one more for each 64 MiB."""
+        self._drop()
+        self._breaks += 1
+        error = BadAnswer if self._breaks > MAX_BREAKS + self._position // (64 << 20) else Unavailable
+        return error(f"blob {self._descriptor.digest} in {self._store}", why=f"at byte {self._position}: {why}")
+
+    def _open(self, needed: int) -> urllib3.BaseHTTPResponse:
+        self._drop()
+        length = min(max(self._window, needed), self.size - self._position)
+        self._response = self._store.get_range(self._descriptor.digest, self._position, length)
+        self._end = self._position + length
+        self._window *= 8
+        return self._response
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            if self._position == self._end:
+                self._response.release_conn()
+            else:
+                self._response.close()
+            self._response = None
+
+    def close(self) -> None:
+        self._drop()

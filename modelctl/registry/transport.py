@@ -1,0 +1,334 @@
+"""HTTP to one registry: TLS, proxies, redirects, authorization, and the one retry policy.
+
+Credentials are set only on requests to the registry's own origin; a redirect or an upload's location elsewhere gets
+none. Every answer is read up to a limit. Bytes are asked for as they are (`Accept-Encoding: identity`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import http.client
+import ipaddress
+import ssl
+import threading
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+
+from modelctl import __version__
+from modelctl.core.access import Access
+from modelctl.core.disk import on_disk
+from modelctl.core.errors import BadAnswer, NotFound, Unavailable
+from modelctl.registry.auth import Authenticator
+from modelctl.registry.credentials import find_credentials
+from modelctl.registry.quirks import Quirks, quirks_of
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 6
+LONGEST_WAIT_S = 60.0
+MAX_ERROR_SIZE = 64 << 10
+MAX_TOKEN_SIZE = 1 << 20
+MAX_REDIRECTS = 5
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+
+
+def retrying(work: Callable[[], Result]) -> Result:
+    """Do `work` again while it ends in a retryable `Unavailable`, with backoff, for a bounded time.
+
+    The wait grows from 0.2 s with jitter; a Retry-After is honoured up to `LONGEST_WAIT_S`.
+    """
+    try:
+        return work()
+    except Unavailable as error:
+        if not error.retryable:
+            raise
+        return _retry(work, error)
+
+
+def _retry(work: Callable[[], Result], first: Unavailable) -> Result:
+    import stamina
+    from stamina.instrumentation import set_on_retry_hooks
+
+    set_on_retry_hooks([])
+    failures = [first]
+
+    def again() -> Result:
+        if failures:
+            raise failures.pop()
+        return work()
+
+    retry = stamina.retry(
+        on=_backoff, attempts=ATTEMPTS, timeout=2 * LONGEST_WAIT_S, wait_initial=0.2, wait_jitter=0.5, wait_max=20.0
+    )
+    result: Result = retry(again)()
+    return result
+
+
+def _backoff(error: Exception) -> bool | float:
+    if not isinstance(error, Unavailable) or not error.retryable:
+        return False
+    if error.retry_after is None:
+        return True
+    return error.retry_after if error.retry_after <= LONGEST_WAIT_S else False
+
+
+class Transport:
+    """Requests to one registry, `host[:port]`. Thread-safe."""
+
+    def __init__(self, registry: str, access: Access) -> None:
+        self.registry, self.access = registry, access
+        host = urlsplit(f"//{registry}").hostname or ""
+        self.quirks: Quirks = quirks_of(host)
+        self._address = self.quirks.address or registry
+        self._auth = Authenticator(
+            registry, lambda: find_credentials(registry, access.authfile), self.quirks, access.trust_realm
+        )
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def origin(self) -> str:
+        """Scheme, host and port. HTTPS; plain when told so, or on loopback when TLS does not answer there."""
+        host = urlsplit(f"//{self._address}").hostname or ""
+        plain = self.access.plain_http or (_is_loopback(host) and not self._speaks_tls())
+        return f"{'http' if plain else 'https'}://{self._address}"
+
+    def _speaks_tls(self) -> bool:
+        place = urlsplit(f"//{self._address}")
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(place.hostname or "", place.port or 443, timeout=5, context=context)
+        try:
+            connection.connect()
+        except (ssl.SSLError, ConnectionResetError, TimeoutError):
+            return False
+        except OSError:
+            return not place.port
+        finally:
+            connection.close()
+        return True
+
+    @functools.cached_property
+    def _context(self) -> ssl.SSLContext:
+        with on_disk(self.access.ca_file or self.access.client_cert or "TLS certificates"):
+            context = ssl.create_default_context(cafile=self.access.ca_file or None)
+            if self.access.client_cert:
+                context.load_cert_chain(self.access.client_cert, self.access.client_key or None)
+        if self.access.insecure:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """Return the connections for a URL: through the environment's proxy for it, or direct."""
+        proxy = _proxy_of(url)
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = self._new_pool(proxy)
+            return self._pools[proxy]
+
+    def _new_pool(self, proxy: str) -> urllib3.PoolManager:
+        timeout = urllib3.Timeout(connect=min(self.access.timeout_s, 20), read=self.access.timeout_s)
+        if proxy:
+            return urllib3.ProxyManager(proxy, maxsize=32, retries=False, timeout=timeout, ssl_context=self._context)
+        return urllib3.PoolManager(maxsize=32, retries=False, timeout=timeout, ssl_context=self._context)
+
+    def connect(self, url: str) -> http.client.HTTPConnection:
+        """Open a connection of one's own to the host of `url`, to stream a body over."""
+        place = urlsplit(url)
+        proxy = urlsplit(_proxy_of(url))
+        host, port = (proxy.hostname, proxy.port) if proxy.hostname else (place.hostname, place.port)
+        if place.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                host or "", port, timeout=self.access.timeout_s, context=self._context
+            )
+            if proxy.hostname:
+                connection.set_tunnel(place.hostname or "", place.port or 443)
+            return connection
+        return http.client.HTTPConnection(host or "", port, timeout=self.access.timeout_s)
+
+    def url(self, path: str) -> str:
+        return urljoin(self.origin, path)
+
+    def headers(self, url: str, scope: str) -> dict[str, str]:
+        """Return what goes with every request; credentials only when `url` is the registry's own."""
+        headers = {"User-Agent": f"modelctl/{__version__}", "Accept-Encoding": "identity"}
+        header = self._auth.header(scope) if self.is_own(url) else None
+        return headers | ({"Authorization": header} if header else {})
+
+    def is_own(self, url: str) -> bool:
+        return url.startswith(self.origin + "/")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str,
+        expect: Sequence[int] = (200,),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        what: str = "",
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request and return an answer of an expected status, its body not yet read.
+
+        Follows redirects and answers challenges; does not retry: see `retrying`.
+
+        Raises:
+            Unavailable: No answer, or 429, 5xx. NotFound: 404. Denied: 401, 403, after credentials were tried.
+            BadAnswer: Any other status; redirects without end; TLS that does not prove itself.
+        """
+        url = self.url(path)
+        challenged = 0
+        for _ in range(MAX_REDIRECTS + 3):
+            sent = self.headers(url, scope)
+            response = self._send(method, url, {**sent, **(headers or {})}, body)
+            if response.status == 401 and self.is_own(url) and challenged < 2:
+                challenged += 1
+                drain(response)
+                self._answer(response, scope, sent.get("Authorization"))
+            elif response.status in _REDIRECTS and response.headers.get("Location") and response.status not in expect:
+                drain(response)
+                url = self._redirected(url, response.headers["Location"], what)
+            elif response.status in expect:
+                return response
+            else:
+                raise self.problem(response.status, response.headers, read_limited(response), what or url)
+        raise BadAnswer(f"registry {self.registry}, {what or path}", why="redirects or challenges without end")
+
+    def _redirected(self, url: str, location: str, what: str) -> str:
+        target = urljoin(url, location)
+        if urlsplit(target).scheme not in ("http", "https") or (
+            urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"
+        ):
+            raise BadAnswer(f"registry {self.registry}, {what}", why=f"it redirects from HTTPS to {redacted(target)}")
+        return target
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | str | None
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool(url).request(
+                method, url, headers=headers, body=body, redirect=False, preload_content=False, decode_content=False
+            )
+        except SSLError as error:
+            raise BadAnswer(
+                f"registry {self.registry}", why=f"TLS: {error}", hint="--ca-file names the CA that signed it"
+            ) from error
+        except (HTTPError, OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"registry {self.registry}", why=f"{redacted(url)}: {described(error)}") from error
+
+    def authorize(self, response: http.client.HTTPResponse, scope: str, used: str | None) -> None:
+        """Answer the challenge of a streamed request, so that it can be sent again; `Denied` when nothing helps."""
+        self._answer_challenge(response.headers.get("WWW-Authenticate", ""), scope, used)
+
+    def _answer(self, response: urllib3.BaseHTTPResponse, scope: str, used: str | None) -> None:
+        self._answer_challenge(response.headers.get("WWW-Authenticate", ""), scope, used)
+
+    def _answer_challenge(self, challenge: str, scope: str, used: str | None) -> None:
+        self._auth.answer(challenge, scope, self.origin, used, self._fetch_token)
+
+    def _fetch_token(self, method: str, url: str, headers: dict[str, str], body: str) -> bytes:
+        """Ask a token realm. It is not redirected: credentials go where they were allowed to go."""
+
+        def ask() -> bytes:
+            response = self._send(method, url, {"Accept-Encoding": "identity", **headers}, body or None)
+            data = read_limited(response, MAX_TOKEN_SIZE)
+            if response.status in (400, 401, 403):
+                raise self._auth.refused(f"its token realm {redacted(url)} answered {response.status}")
+            if response.status != 200:
+                raise self.problem(response.status, response.headers, data, redacted(url))
+            return data
+
+        return retrying(ask)
+
+    def problem(self, status: int, headers: Mapping[str, str], body: bytes, what: str) -> Exception:
+        """Translate an answer into an error."""
+        why = f"it answered {status}" + (f": {_said(body)}" if body else "")
+        name = f"registry {self.registry}, {redacted(what)}"
+        if status in (401, 403):
+            return self._auth.refused(why)
+        if status == 404:
+            return NotFound(name, why=why)
+        if status in _BUSY:
+            return Unavailable(name, why=why, retry_after=retry_after(headers))
+        return BadAnswer(name, why=why)
+
+
+def drain(response: urllib3.BaseHTTPResponse) -> None:
+    """Read what is left of a small answer, so that its connection can be used again."""
+    read_limited(response)
+
+
+def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE) -> bytes:
+    """Read a body of at most `limit` bytes and give the connection back.
+
+    Raises:
+        BadAnswer: It is longer. Unavailable: It breaks off.
+    """
+    try:
+        data = response.read(limit + 1)
+        if len(data) > limit:
+            response.close()
+            raise BadAnswer("an answer without end", why=f"at most {limit} bytes are read")
+        response.release_conn()
+    except (HTTPError, OSError, http.client.HTTPException) as error:
+        response.close()
+        raise Unavailable("an answer broke off", why=described(error)) from error
+    return data
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how long a Retry-After asks to wait [s]. Source: RFC 9110 10.2.3, seconds or a date."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isdigit():
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (then - datetime.datetime.now(tz=datetime.UTC)).total_seconds())
+
+
+def redacted(url: str) -> str:
+    """Return a URL without what may be secret: user, password, query."""
+    place = urlsplit(url)
+    return f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if place.scheme and place.netloc else url
+
+
+def described(error: BaseException) -> str:
+    """Say in a line what went wrong on a connection, without the library's object names."""
+    text = str(error.args[-1] if error.args else error) or type(error).__name__
+    return text.rpartition(">: ")[2][:300]
+
+
+def _said(body: bytes) -> str:
+    """Return what an error answer says, in a line. Source: distribution-spec, "Error Codes"."""
+    return " ".join(body.decode("utf-8", "replace").split())[:300]
+
+
+def _proxy_of(url: str) -> str:
+    place = urlsplit(url)
+    if urllib.request.proxy_bypass(place.hostname or ""):
+        return ""
+    return urllib.request.getproxies().get(place.scheme, "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,220 @@
+"""A proxy before a registry that does to chosen requests what networks and registries do on bad days.
+
+It passes everything through as it is, and counts; a `Fault` says which requests are struck, how often, and how.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+PIECE = 16 << 10
+
+Kind = Literal[
+    "cut-request",  # after `at` bytes of the request's body, both connections break
+    "cut-answer",  # after `at` bytes of the answer's body, the client's connection breaks
+    "no-answer",  # the work is done and the answer never sent; the client's connection breaks
+    "stall",  # nothing more comes, until the client gives up
+    "status",  # `status` with `headers` at once, the registry sees nothing
+    "lose-upload",  # the registry forgets the upload that the request is about, then sees the request
+    "wrong-byte",  # byte `at` of the answer's body is another
+    "short",  # the answer says `at` bytes less, and has them less
+    "endless",  # the answer's body has no end
+    "wrong-range",  # the answer's Content-Range starts elsewhere
+    "whole",  # a range request is answered with 200 and all of it
+    "redirect",  # 307 to `headers["Location"]`
+]
+
+
+@dataclass
+class Fault:
+    """Strike requests whose "METHOD path" matches `match`: the `skip` first pass, then `times` are struck."""
+
+    match: str
+    kind: Kind
+    at: int = 0
+    skip: int = 0
+    times: int = 1
+    status: int = 503
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Proxy:
+    """What the proxy was told and what it saw. `patched` counts the body bytes of all PATCHes that went through."""
+
+    host: str
+    upstream: str
+    faults: list[Fault]
+    requests: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    patched: int = 0
+    struck: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fault_for(self, line: str) -> Fault | None:
+        with self.lock:
+            for fault in self.faults:
+                if re.search(fault.match, line):
+                    if fault.skip:
+                        fault.skip -= 1
+                    elif fault.times:
+                        fault.times -= 1
+                        self.struck += 1
+                        return fault
+        return None
+
+
+@contextmanager
+def fault_proxy(upstream: str, *faults: Fault) -> Iterator[Proxy]:
+    """Run a proxy before the plain registry `upstream` (`host:port`) until the `with` ends."""
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    listener.daemon_threads = True
+    proxy = Proxy(f"127.0.0.1:{listener.server_port}", upstream, list(faults))
+    listener.RequestHandlerClass = _handler(proxy)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        listener.shutdown()
+        thread.join()
+        listener.server_close()
+
+
+@contextmanager
+def recorder() -> Iterator[Proxy]:
+    """Run another host, which answers 404 to everything and remembers what it was sent."""
+    with fault_proxy("", Fault("", "status", status=404, times=1 << 30)) as proxy:
+        yield proxy
+
+
+def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        pass
+
+    Handler.proxy = proxy
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+
+    def _serve(self) -> None:
+        line = f"{self.command} {self.path}"
+        with self.proxy.lock:
+            self.proxy.requests.append(line)
+            self.proxy.authorizations.append(self.headers.get("Authorization", ""))
+        fault = self.proxy.fault_for(line)
+        kind = fault.kind if fault else ""
+        if fault and kind in ("status", "redirect"):
+            self._answer_at_once(fault.status if kind == "status" else 307, fault.headers)
+            return
+        if kind == "lose-upload":
+            self._upstream("DELETE", {}).close()
+        with suppress(OSError, http.client.HTTPException):
+            connection = self._upstream(self.command, dict(self.headers.items()))
+            if not self._send_body(connection, fault):
+                connection.close()
+                self._break()
+                return
+            self._pass_back(connection.getresponse(), fault)
+            connection.close()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
+
+    def _answer_at_once(self, status: int, headers: dict[str, str]) -> None:
+        left = int(self.headers.get("Content-Length", 0))
+        while left:
+            left -= len(self.rfile.read(min(PIECE, left))) or left
+        self.send_response(status)
+        for name, value in ({"Content-Length": "0"} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _upstream(self, method: str, headers: dict[str, str]) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(self.proxy.upstream, timeout=30)
+        connection.putrequest(method, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in ({"Host": self.proxy.host} | headers).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        return connection
+
+    def _send_body(self, connection: http.client.HTTPConnection, fault: Fault | None) -> bool:
+        """Pass the request's body on; False when the fault cut it."""
+        left = int(self.headers.get("Content-Length", 0))
+        room = fault.at if fault and fault.kind == "cut-request" else -1
+        while left and room:
+            data = self.rfile.read1(min(PIECE, left, room) if room > 0 else min(PIECE, left))
+            if not data:
+                return False
+            connection.send(data)
+            left, room = left - len(data), room - len(data) if room > 0 else room
+            if self.command == "PATCH":
+                with self.proxy.lock:
+                    self.proxy.patched += len(data)
+        return not (fault and fault.kind == "cut-request")
+
+    def _pass_back(self, answer: http.client.HTTPResponse, fault: Fault | None) -> None:
+        kind = fault.kind if fault else ""
+        at = fault.at if fault else 0
+        if kind == "no-answer":
+            answer.read()
+            self._break()
+            return
+        size = int(answer.headers.get("Content-Length", 0)) - (at if kind == "short" else 0)
+        headers = {name: value for name, value in answer.headers.items() if name.lower() != "connection"}
+        if "Content-Length" in headers:
+            headers["Content-Length"] = str(size if kind != "endless" else 1 << 50)
+        if kind == "wrong-range":
+            headers["Content-Range"] = re.sub(r"bytes \d+", "bytes 7", headers.get("Content-Range", "bytes 0-1/2"))
+        self.send_response_only(200 if kind == "whole" else answer.status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self._pass_body(answer, size, kind, at)
+
+    def _pass_body(self, answer: http.client.HTTPResponse, size: int, kind: str, at: int) -> None:
+        position = 0
+        while position < size:
+            if kind in ("cut-answer", "stall") and position >= at:
+                self._stall() if kind == "stall" else None
+                self._break()
+                return
+            room = at - position if kind in ("cut-answer", "stall") else PIECE
+            data = bytearray(answer.read(min(PIECE, size - position, room)))
+            if kind == "wrong-byte" and position <= at < position + len(data):
+                data[at - position] ^= 1
+            self.wfile.write(data)
+            position += len(data)
+        while kind == "endless":
+            self.wfile.write(bytes(PIECE))
+
+    def _stall(self) -> None:
+        """Wait until the client hangs up."""
+        deadline = time.monotonic() + 60
+        self.connection.settimeout(0.1)
+        while time.monotonic() < deadline:
+            try:
+                if not self.connection.recv(1, socket.MSG_PEEK):
+                    return
+            except TimeoutError:
+                continue
+
+    def _break(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
