@@ -62,4 +62,5 @@ def manifest_of(layout: Path, tag: str) -> dict[str, Any]:
     """Return the manifest of a tag, found as any OCI tool finds it."""
     index = json.loads((layout / "index.json").read_bytes())
     (found,) = [item for item in index["manifests"] if item["annotations"]["org.opencontainers.image.ref.name"] == tag]
-    return json.loads(blob_path(layout, found["digest"]).read_bytes())
+    manifest: dict[str, Any] = json.loads(blob_path(layout, found["digest"]).read_bytes())
+    return manifest

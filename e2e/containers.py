@@ -41,7 +41,7 @@ class Podman:
     """
 
     def __init__(self, room: Path) -> None:
-        self._options = [
+        self._options: list[str | Path] = [
             *("--root", room / "root", "--runroot", room / "run", "--tmpdir", room / "tmp"),
             *("--storage-driver", "overlay", "--runtime", "crun", "--cgroup-manager", "cgroupfs"),
             *("--events-backend", "none"),

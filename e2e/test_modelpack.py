@@ -21,12 +21,12 @@ BROKEN: dict[str, Any] = {
     "another key": {"rootfs": {}},
     "an empty name": {"descriptor": {"name": ""}},
     "a number for a size": {"config": {"paramSize": 8}},
-    "no digests": {"modelfs": {"type": "layers", "diff_ids": []}},
-    "another type": {"modelfs": {"type": "files", "diff_ids": ["sha256:" + "0" * 64]}},
+    "no digests": {"modelfs": {"type": "layers", "diffIds": []}},
+    "another type": {"modelfs": {"type": "files", "diffIds": ["sha256:" + "0" * 64]}},
 }
 
 
-def config_of(store: Path, tag: str) -> dict[str, Any]:
+def config_of(store: Path, tag: str) -> Any:
     return json.loads(blob_path(store, manifest_of(store, tag)["config"]["digest"]).read_bytes())
 
 

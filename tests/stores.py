@@ -12,7 +12,7 @@ import msgspec
 from modelctl.core.media_types import OCI_MANIFEST, REF_NAME
 from modelctl.core.progress import Progress
 from modelctl.core.reference import Reference, parse_reference
-from modelctl.core.types import Descriptor, Digest, canonical_json, digest_of
+from modelctl.core.types import Descriptor, Digest, FileRow, canonical_json, digest_of
 from modelctl.flows.pack import PackOptions, PackReport, pack
 from modelctl.flows.pull import PullOptions, PullReport, pull
 from modelctl.flows.verify import Depth, VerifyReport, verify_artifact
@@ -116,13 +116,17 @@ def gzipped(store: Path) -> list[str]:
     return [layer["digest"] for layer in manifest["layers"]]
 
 
+def rows_of(store: Path, tag: str = "v1") -> tuple[FileRow, ...]:
+    """Return the rows of an artifact's table."""
+    return parse_table(blob_path(store, manifest_of(store, tag)["layers"][-1]["digest"]).read_bytes()).rows
+
+
 def with_rows(store: Path, path: str, /, **changes: Any) -> None:
     """Tag, as `lie`, a copy of `v1` whose table says something else of `path`; every digest is right."""
     manifest = manifest_of(store)
     config = json.loads(blob_path(store, manifest["config"]["digest"]).read_bytes())
-    table = parse_table(blob_path(store, manifest["layers"][-1]["digest"]).read_bytes())
-    rows = [msgspec.structs.replace(row, **changes) if row.path == path else row for row in table.rows]
-    data = render_table(Table(tuple(rows), table.prefix))
+    rows = [msgspec.structs.replace(row, **changes) if row.path == path else row for row in rows_of(store)]
+    data = render_table(Table(tuple(rows)))
     manifest["layers"][-1] |= {"digest": put(store, data), "size": len(data)}
     config["rootfs"]["diff_ids"][-1] = manifest["layers"][-1]["digest"]
     raw = canonical_json(config)

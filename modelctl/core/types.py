@@ -34,9 +34,13 @@ def parse_digest(text: str) -> Digest:
     Raises:
         Invalid: It is not one. Source: OCI image-spec descriptor.md, "Digests"; sha256 only.
     """
-    if not _DIGEST.fullmatch(text):
+    if not is_digest(text):
         raise Invalid(f"not a digest: {text[:100]!r}", why="expected sha256:<64 lower-case hex digits>")
     return Digest(text)
+
+
+def is_digest(text: str) -> bool:
+    return bool(_DIGEST.fullmatch(text))
 
 
 def digest_of(data: Bytes) -> Digest:

@@ -88,13 +88,17 @@ class Artifact:
         return sum(row.size for row in self.table.rows)
 
 
-class _DiffIds(msgspec.Struct):
+class _RootFs(msgspec.Struct):
+    diff_ids: tuple[str, ...] = ()
+
+
+class _ModelFs(msgspec.Struct, rename="camel"):
     diff_ids: tuple[str, ...] = ()
 
 
 class _Config(msgspec.Struct):
-    rootfs: _DiffIds | None = None
-    modelfs: _DiffIds | None = None
+    rootfs: _RootFs | None = None
+    modelfs: _ModelFs | None = None
 
 
 def load_artifact(fetcher: Fetcher, root: Descriptor) -> Artifact:
@@ -168,7 +172,7 @@ def _diff_ids(config: bytes, manifest: Manifest) -> list[Digest]:
         parsed = msgspec.json.decode(config, type=_Config)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"config {manifest.config.digest}", why=str(error)) from error
-    listed = parsed.rootfs or parsed.modelfs or _DiffIds()
+    listed = parsed.rootfs or parsed.modelfs or _RootFs()
     if len(listed.diff_ids) != len(manifest.layers):
         raise Invalid(
             f"config {manifest.config.digest}",

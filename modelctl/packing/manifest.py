@@ -25,7 +25,7 @@ def render_config(layout: Layout, diff_ids: Sequence[Digest]) -> bytes:
         model = {
             "descriptor": {},
             "config": {"format": "safetensors"},
-            "modelfs": {"type": "layers", "diff_ids": list(diff_ids)},
+            "modelfs": {"type": "layers", "diffIds": list(diff_ids)},
         }
         return canonical_json(model)
     image = {

@@ -26,7 +26,7 @@ from modelctl.core.errors import Conflict, DigestMismatch, Invalid, NotFound
 from modelctl.core.paths import RESERVED
 from modelctl.core.protocols import Blob
 from modelctl.core.reference import LATEST
-from modelctl.core.types import Bytes, Descriptor, Digest, canonical_json, parse_digest
+from modelctl.core.types import Bytes, Descriptor, Digest, canonical_json, is_digest, parse_digest
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
@@ -235,7 +235,7 @@ class OciDir:
         with self._writers_lock(fcntl.LOCK_EX | fcntl.LOCK_NB), self._index_lock(), on_disk(str(self._blobs)):
             kept = self._reachable()
             removed = []
-            for path in sorted(self._blobs.iterdir()):
+            for path in sorted(path for path in self._blobs.iterdir() if is_digest(f"sha256:{path.name}")):
                 digest = Digest(f"sha256:{path.name}")
                 if digest not in kept:
                     removed.append(Descriptor(media_type="", digest=digest, size=path.stat().st_size))

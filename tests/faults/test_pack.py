@@ -10,7 +10,7 @@ from tests.faults.sweep import MODES, Sweep
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("operation", ["pack-fresh", "pack-twins", "pack-over", "retag"])
+@pytest.mark.parametrize("operation", ["pack-twins", "pack-over", "retag"])
 def test_after_any_fault_every_tag_verifies_and_the_next_run_finishes(
     sweep: Callable[[str, str], Sweep], operation: str, mode: str
 ) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.checksum import CHUNK, Crcs
 from modelctl.core.errors import DigestMismatch, Invalid, NotFound
 from modelctl.core.progress import Progress
 from modelctl.flows.verify import Depth, verify_artifact
@@ -26,6 +27,7 @@ from tests.stores import (
     put,
     put_manifest,
     reference,
+    rows_of,
     tags_of,
     with_rows,
 )
@@ -148,6 +150,17 @@ def test_a_table_that_lies_of_a_name_is_found(packed: Path) -> None:
     assert "tar headers" in problems(packed, "lie")[SHARD.replace("2", "9", 1)][0]
 
 
+def test_bytes_that_only_the_table_agrees_with_are_found(packed: Path) -> None:
+    layer = blob_path(packed, layer_of(packed, SHARD))
+    flip(layer, OFFSET + 50_000)
+    data = layer.read_bytes()[OFFSET:][: next(row.size for row in rows_of(packed) if row.path == SHARD)]
+    crcs = Crcs()
+    crcs.update(memoryview(data))
+    with_rows(packed, SHARD, chunks=blake3(data).digest(), crc32=crcs.crc32, crc64=crcs.crc64)
+
+    assert "layer 2 hashes to" in problems(packed, "lie")[SHARD][0]
+
+
 @pytest.mark.parametrize("change", [{"size": 5}, {"offset": 512}], ids=["size", "offset"])
 def test_a_table_that_contradicts_the_manifest_is_invalid(packed: Path, change: dict[str, int]) -> None:
     with_rows(packed, SHARD, **change)
@@ -191,7 +204,7 @@ def test_a_compressed_artifact_has_no_problem(packed: Path, depth: Depth) -> Non
     assert problems(packed, "gz", depth) == {}
 
 
-@pytest.mark.parametrize("place", [0, 60_000, -3], ids=["header", "middle", "checksum"])
+@pytest.mark.parametrize("place", [0, 4, 60_000, -6], ids=["magic", "time", "middle", "checksum"])
 def test_a_corrupted_gzip_is_found_in_its_file(packed: Path, place: int) -> None:
     digests = gzipped(packed)
     flip(blob_path(packed, digests[1]), place)

@@ -28,13 +28,19 @@ def test_every_descriptor_is_that_of_a_blob(layout: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "key"), [("image", "rootfs"), ("kserve", "rootfs"), ("modelpack", "modelfs"), ("raw", "modelfs")]
+    ("layout", "key", "list_key"),
+    [
+        ("image", "rootfs", "diff_ids"),
+        ("kserve", "rootfs", "diff_ids"),
+        ("modelpack", "modelfs", "diffIds"),
+        ("raw", "modelfs", "diffIds"),
+    ],
 )
-def test_the_diff_ids_are_those_of_the_layers(layout: str, key: str) -> None:
+def test_the_diff_ids_are_those_of_the_layers(layout: str, key: str, list_key: str) -> None:
     store = MemoryStore()
     manifest = manifest_of(store, packed(store, layout=layout))
     config = json.loads(store.blobs[manifest["config"]["digest"]])
-    assert config[key]["diff_ids"] == [layer["digest"] for layer in manifest["layers"]]
+    assert config[key][list_key] == [layer["digest"] for layer in manifest["layers"]]
 
 
 @pytest.mark.parametrize(
