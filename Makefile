@@ -20,7 +20,7 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports --no-cache
 	$(COMMANDS) --output build/commands.md >/dev/null && diff docs/commands.md build/commands.md
 
-e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp
+e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp
 	$(BIN)/pytest e2e
 
 bench: .venv/dev.stamp build/apt.stamp
@@ -35,6 +35,8 @@ lock: .venv/bin/python
 	  pyproject.toml --extra dev -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
 	  --no-deps requirements/demo.in -o requirements/demo.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
+	  requirements/go.in -o requirements/go.txt
 
 setup: .venv/dev.stamp .venv/demo.stamp build/apt.stamp
 
@@ -58,3 +60,7 @@ clean:
 build/apt.stamp: e2e/apt.txt
 	e2e/install-apt e2e/apt.txt
 	mkdir -p build && touch $@
+
+build/go.stamp: e2e/go.txt .venv/dev.stamp
+	e2e/install-go-tools e2e/go.txt build/go/bin
+	touch $@

@@ -27,9 +27,10 @@ HASH_SIZE = 32
 class Crcs:
     """CRC-32 and CRC-64/XZ of one file, from one pass over its bytes in order. Not thread-safe."""
 
-    def __init__(self) -> None:
-        self.crc32 = 0
-        self.crc64 = 0
+    def __init__(self, crc32: int = 0, crc64: int = 0) -> None:
+        """Begin anew, or go on from the CRCs of the bytes so far."""
+        self.crc32 = crc32
+        self.crc64 = crc64
 
     def update(self, data: memoryview) -> None:
         self.crc32 = crc32(data, self.crc32)
@@ -39,8 +40,9 @@ class Crcs:
 class ChunkHashes:
     """The blake3 of each 8 MiB of one file, from one pass over its bytes in order. Not thread-safe."""
 
-    def __init__(self) -> None:
-        self._done = bytearray()
+    def __init__(self, done: bytes = b"") -> None:
+        """Begin anew, or go on from the hashes of the chunks so far."""
+        self._done = bytearray(done)
         self._hasher = blake3()
         self._in_chunk = 0
 
@@ -49,17 +51,23 @@ class ChunkHashes:
         self._hasher.update(data)
         self._in_chunk += len(data)
         if self._in_chunk == CHUNK:
-            self._end_chunk()
+            self.end_chunk()
 
-    def _end_chunk(self) -> None:
-        self._done += self._hasher.digest()
-        self._hasher.reset()
-        self._in_chunk = 0
+    @property
+    def last(self) -> bytes:
+        """The hash of the chunk that ended last."""
+        return bytes(self._done[-HASH_SIZE:])
+
+    def end_chunk(self) -> None:
+        """End the chunk here, at the end of the file, unless it is empty."""
+        if self._in_chunk:
+            self._done += self._hasher.digest()
+            self._hasher.reset()
+            self._in_chunk = 0
 
     def finish(self) -> bytes:
         """Return the 32-byte hashes of all chunks, one after the other; call it once, at the end."""
-        if self._in_chunk:
-            self._end_chunk()
+        self.end_chunk()
         return bytes(self._done)
 
 
@@ -101,6 +109,8 @@ def feed(
     size: int,
     updates: Sequence[Callable[[memoryview], object]],
     advance: Callable[[int], None],
+    *,
+    start: int = 0,
 ) -> None:
     """Read a file once and hand each piece of it to every one of `updates`, in order.
 
@@ -108,11 +118,12 @@ def feed(
         blob: Where the file lies.
         offset: Of its first byte in `blob`.
         size: Of the file [bytes].
+        start: First byte that is read [bytes]; that of a chunk when chunks are hashed.
         updates: Must not keep the buffer: it is reused.
         advance: Called after each piece with its length [bytes]; may raise to stop.
     """
     buffer = memoryview(bytearray(min(BUFFER, size)))
-    for at, length in pieces(size):
+    for at, length in pieces(size, start):
         data = buffer[:length]
         blob.read_into(offset + at, data)
         for update in updates:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from modelctl.core.errors import DigestMismatch
-from modelctl.core.types import Bytes, Descriptor, Digest, Entry
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, Entry
 
 
 class Blob(Protocol):
@@ -59,7 +59,16 @@ class Fetcher(Protocol):
 
 
 class Upload(Protocol):
-    """One blob on its way into a store, written in order. Closed without `commit`, it leaves nothing."""
+    """One blob on its way into a store, written in order.
+
+    `saved` are the checkpoints of an earlier upload of the same blob that was killed: what lies before the last one
+    need not be written again.
+    """
+
+    saved: Sequence[Checkpoint]
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint of what was written, where the store can go on with a killed upload."""
 
     def write(self, data: Bytes) -> None: ...
 
@@ -76,8 +85,11 @@ class Store(Fetcher, Protocol):
 
     def has(self, descriptor: Descriptor) -> bool: ...
 
-    def upload(self, _blob: Blob, /) -> AbstractContextManager[Upload]:
-        """Start to write a blob, which is read again where the store loses what it was given."""
+    def upload(self, _blob: Blob, _name: str = "", /) -> AbstractContextManager[Upload]:
+        """Start to write a blob, which is read again where the store loses what it was given.
+
+        Uploads of one name, when it is not empty, are uploads of the same bytes: a killed one may be gone on with.
+        """
 
     def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
         """Keep a manifest under its digest."""

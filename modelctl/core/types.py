@@ -118,3 +118,19 @@ class FileRow(msgspec.Struct, frozen=True, kw_only=True):
     crc32: int
     crc64: int
     chunks: bytes
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of sealing a layer at the end of a chunk, so that another process can go on from there.
+
+    `position` counts the blob's bytes so far, `end` those of file number `file` of the layer; `sha256` is the saved
+    state of the blob's hash, the CRCs are the file's so far, `chunk` is the blake3 of the chunk that ended.
+    """
+
+    position: int
+    file: int
+    end: int
+    sha256: bytes
+    crc32: int
+    crc64: int
+    chunk: bytes

@@ -118,7 +118,7 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
         def seal_one(layer: PlannedLayer) -> SealedLayer:
             with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
                 blob = PlannedBlob(layer, source)
-                with upload_beside(store, blob, twins.get(_shape(layer))) as upload:
+                with upload_beside(store, blob, layer.identity, twins.get(_shape(layer))) as upload:
                     return seal(layer, source, upload, stated, advance)
 
         sealed = workers.run(seal_one, plan)

@@ -42,6 +42,13 @@ class PlannedLayer:
         return self.entries[0].path if len(self.entries) == 1 else f"{len(self.entries)} {self.kind} files"
 
     @property
+    def identity(self) -> str:
+        """Names the blob's bytes before they are read; empty when the source does not say which version they are."""
+        versions = [entry.version for entry in self.entries]
+        names = [f"{member.path}\0{member.size}" for member in self.members]
+        return "\0".join([f"sealed {self.form}", *names, *versions]) if all(versions) else ""
+
+    @property
     def size(self) -> int:
         """Size of the blob [bytes]."""
         return blob_size(self.form, self.members)

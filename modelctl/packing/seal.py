@@ -1,21 +1,24 @@
 """Turn the files of a layer into its blob, reading each byte once.
 
 From one read of 1 MiB at a time come the blob's sha256, the file's CRC-32 and CRC-64 and the blake3 of its chunks,
-while the bytes go on to the store. So memory is one buffer a layer, whatever the size of the shard.
+while the bytes go on to the store. So memory is one buffer a layer, whatever the size of the shard. At the end of each
+chunk all that state is small enough to be saved: an upload that was killed is gone on with, and nothing hashed twice.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from modelctl.core.checksum import ChunkHashes, Crcs, feed
+import msgspec
+
+from modelctl.core.checksum import CHUNK, ChunkHashes, Crcs, feed
 from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.protocols import Source, Upload
-from modelctl.core.types import Digest, Entry, FileRow
-from modelctl.packing.form import frame
+from modelctl.core.sha256 import Sha256
+from modelctl.core.types import Checkpoint, Digest, Entry, FileRow
+from modelctl.packing.form import Piece, frame
 from modelctl.packing.plan import PlannedLayer
 
 
@@ -45,7 +48,7 @@ def seal(
     Args:
         plan: The layer's files and form.
         source: Each entry is opened, read and checked to be still the version that was listed.
-        upload: Takes the blob in order; committed under the digest computed here.
+        upload: Takes the blob in order, from its last checkpoint on; committed under the digest computed here.
         stated: CRC-32 by path, of those files of which somebody stated one; compared before the blob is committed.
         advance: Called with the number of a file's bytes just written; may raise to stop.
 
@@ -53,38 +56,74 @@ def seal(
         ChecksumMismatch: A file is not the version that was listed, or not the one whose CRC-32 was stated. Nothing
             is committed.
     """
-    sha = hashlib.sha256()
-    files: list[tuple[Entry, int, Crcs, bytes]] = []
-    entries = iter(plan.entries)
+    sealing = _Sealing(source, upload, advance)
+    rows = []
     size = 0
-    for piece in frame(plan.form, plan.members):
-        sha.update(piece.head)
-        upload.write(piece.head)
+    for number, piece in enumerate(frame(plan.form, plan.members)):
+        sealing.write_head(piece)
         size = piece.offset
         if piece.member:
-            entry = next(entries)
-            crcs, chunks = Crcs(), ChunkHashes()
-            with closing(source.open(entry)) as blob:
-                updates = (crcs.update, chunks.update, sha.update, upload.write)
-                feed(blob, 0, entry.size, updates, advance)
-            source.check(entry)
-            _check_crc32(entry.path, crcs.crc32, stated)
-            files.append((entry, piece.offset, crcs, chunks.finish()))
-    digest = Digest("sha256:" + sha.hexdigest())
+            row = sealing.write_file(number, plan.entries[number], piece.offset)
+            _check_crc32(row.path, row.crc32, stated)
+            rows.append(row)
+    digest = sealing.sha256.digest()
     new = upload.commit(digest)
-    rows = tuple(
-        FileRow(
+    return SealedLayer(plan, digest, size, tuple(msgspec.structs.replace(row, layer=digest) for row in rows), new)
+
+
+class _Sealing:
+    """A blob on its way: its hash so far, and where an earlier run had come to."""
+
+    def __init__(self, source: Source, upload: Upload, advance: Callable[[int], None]) -> None:
+        self._source, self._upload, self._advance = source, upload, advance
+        self._saved: Sequence[Checkpoint] = upload.saved
+        self._start = self._saved[-1].position if self._saved else 0
+        self.sha256 = Sha256(self._saved[-1].sha256 if self._saved else b"")
+
+    def write_head(self, piece: Piece) -> None:
+        if piece.offset > self._start or not self._saved:
+            self.sha256.update(piece.head)
+            self._upload.write(piece.head)
+
+    def write_file(self, number: int, entry: Entry, offset: int) -> FileRow:
+        """Write what is missing of a file; return its row, which does not know its layer yet."""
+        done = [checkpoint for checkpoint in self._saved if checkpoint.file == number]
+        start = done[-1].end if done else 0
+        crcs = Crcs(done[-1].crc32, done[-1].crc64) if done else Crcs()
+        chunks = ChunkHashes(b"".join(checkpoint.chunk for checkpoint in done))
+        position = start
+
+        def save(data: memoryview) -> None:
+            nonlocal position
+            position += len(data)
+            if position % CHUNK == 0 or position == entry.size:
+                chunks.end_chunk()
+                self._upload.save(
+                    Checkpoint(
+                        position=offset + position,
+                        file=number,
+                        end=position,
+                        sha256=self.sha256.save(),
+                        crc32=crcs.crc32,
+                        crc64=crcs.crc64,
+                        chunk=chunks.last,
+                    )
+                )
+
+        self._advance(start)
+        with closing(self._source.open(entry)) as blob:
+            updates = (crcs.update, chunks.update, self.sha256.update, self._upload.write, save)
+            feed(blob, 0, entry.size, updates, self._advance, start=start)
+        self._source.check(entry)
+        return FileRow(
             path=entry.path,
             size=entry.size,
-            layer=digest,
+            layer=Digest(""),
             offset=offset,
             crc32=crcs.crc32,
             crc64=crcs.crc64,
-            chunks=hashes,
+            chunks=chunks.finish(),
         )
-        for entry, offset, crcs, hashes in files
-    )
-    return SealedLayer(plan, digest, size, rows, new)
 
 
 def _check_crc32(path: str, crc32: int, stated: Mapping[str, int]) -> None:

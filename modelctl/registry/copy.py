@@ -58,10 +58,12 @@ def _mounted(source: Store, descriptor: Descriptor, destination: Store) -> bool:
 def _send(source: Store, descriptor: Descriptor, destination: Store, advance: Callable[[int], None]) -> None:
     with failing("source"):
         blob = source.open(descriptor)
-    with closing(blob), destination.upload(blob) as upload:
+    with closing(blob), destination.upload(blob, descriptor.digest) as upload:
         if isinstance(upload, RemoteUpload):
+            start = upload.begin()
+            advance(start)
             if not (isinstance(blob, FileBlob) and upload.send_file(blob, advance)):
-                feed(blob, 0, blob.size, [upload.write], advance)
+                feed(blob, 0, blob.size, [upload.write], advance, start=start)
         else:
             sha = hashlib.sha256()
             feed(blob, 0, blob.size, [sha.update, upload.write], advance)

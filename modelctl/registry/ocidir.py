@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from modelctl.core.errors import Conflict, DigestMismatch, Invalid, NotFound
 from modelctl.core.paths import RESERVED
 from modelctl.core.protocols import Blob
 from modelctl.core.reference import LATEST
-from modelctl.core.types import Bytes, Descriptor, Digest, canonical_json, is_digest, parse_digest
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, canonical_json, is_digest, parse_digest
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
@@ -138,7 +138,7 @@ class OciDir:
         return FileBlob(fd, size, str(path))
 
     @contextmanager
-    def upload(self, _blob: Blob | None = None) -> Iterator[OciDirUpload]:
+    def upload(self, _blob: Blob | None = None, _name: str = "", /) -> Iterator[OciDirUpload]:
         """Start a blob. It appears when it is committed; without that it leaves nothing."""
         path = self._own / f"{_UNFINISHED}{os.getpid()}-{os.urandom(8).hex()}"
         with on_disk(str(path)):
@@ -296,7 +296,9 @@ class OciDir:
 
 
 class OciDirUpload:
-    """A blob being written. Only its one writer may use it."""
+    """A blob being written. Only its one writer may use it. A killed one is not gone on with: a disk is fast."""
+
+    saved: Sequence[Checkpoint] = ()
 
     def __init__(self, fd: int, path: Path, blobs: Path) -> None:
         self._fd, self._path, self._blobs = fd, path, blobs
@@ -305,6 +307,9 @@ class OciDirUpload:
     def write(self, data: Bytes) -> None:
         write_all(self._fd, data, str(self._path))
         self._size += len(data)
+
+    def save(self, _checkpoint: Checkpoint) -> None:
+        """Nothing is kept."""
 
     def commit(self, digest: Digest) -> bool:
         """Put the blob in its place, durably. It replaces one that is there, which may have rotted."""

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
@@ -21,6 +21,7 @@ from modelctl.core import media_types
 from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, NotFound, Unavailable
 from modelctl.core.protocols import Blob, BytesBlob
 from modelctl.core.types import Descriptor, Digest, digest_of, parse_digest
+from modelctl.registry.journal import open_journal
 from modelctl.registry.transport import Transport, described, drain, read_limited, retrying
 from modelctl.registry.upload import RemoteUpload
 
@@ -209,13 +210,16 @@ class RemoteStore:
             drain(self.transport.request("DELETE", url, scope=self._push, expect=(202, 204, 404, 405), what="upload"))
 
     @contextmanager
-    def upload(self, blob: Blob) -> Iterator[RemoteUpload]:
-        """Start to send `blob`, which is read again where the registry lost something."""
-        upload = RemoteUpload(self.transport, self.name, self._push, blob)
-        try:
+    def upload(self, blob: Blob, name: str = "", /) -> Iterator[RemoteUpload]:
+        """Start to send `blob`, which is read again where the registry lost something.
+
+        With a `name` for its bytes, an upload that was killed is gone on with.
+        """
+        with ExitStack() as stack:
+            journal = stack.enter_context(open_journal(f"{self} {name}")) if name else None
+            upload = RemoteUpload(self.transport, self.name, self._push, blob, journal)
+            stack.callback(upload.close)
             yield upload
-        finally:
-            upload.close()
 
     def _ask(
         self, method: str, path: str, *, what: str = "", expect: tuple[int, ...] = (200,), scope: str = ""

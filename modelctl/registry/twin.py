@@ -6,27 +6,29 @@ copied from the store's blob and the upload goes on from there; a blob that rott
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from modelctl.core.checksum import BUFFER
 from modelctl.core.protocols import Blob, Store, Upload
-from modelctl.core.types import Bytes, Descriptor, Digest
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest
 
 
 @contextmanager
-def upload_beside(store: Store, blob: Blob, twin: Descriptor | None) -> Iterator[Upload]:
+def upload_beside(store: Store, blob: Blob, name: str, twin: Descriptor | None) -> Iterator[Upload]:
     """Start to write `blob`, probably `twin`; None, or one that the store has not, is no help and no harm."""
     with ExitStack() as stack:
         if twin and store.has(twin):
             present = stack.enter_context(closing(store.open(twin)))
-            yield TwinUpload(present, twin.digest, lambda: stack.enter_context(store.upload(blob)))
+            yield TwinUpload(present, twin.digest, lambda: stack.enter_context(store.upload(blob, name)))
         else:
-            yield stack.enter_context(store.upload(blob))
+            yield stack.enter_context(store.upload(blob, name))
 
 
 class TwinUpload:
     """An `Upload` that becomes a real one at the first byte in which it differs from `twin`."""
+
+    saved: Sequence[Checkpoint] = ()
 
     def __init__(self, twin: Blob, digest: Digest, start: Callable[[], Upload]) -> None:
         self._twin, self._digest, self._start = twin, digest, start
@@ -38,6 +40,9 @@ class TwinUpload:
             self._same += len(data)
         else:
             self._real().write(data)
+
+    def save(self, _checkpoint: Checkpoint) -> None:
+        """Nothing is kept: a twin is beside."""
 
     def commit(self, digest: Digest) -> bool:
         if self._upload is None and self._same == self._twin.size and digest == self._digest:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import http.client
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlencode, urlsplit
 
@@ -19,7 +19,8 @@ from modelctl.core.checksum import BUFFER
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable
 from modelctl.core.protocols import Blob
-from modelctl.core.types import Bytes, Digest
+from modelctl.core.types import Bytes, Checkpoint, Digest
+from modelctl.registry.journal import Journal
 from modelctl.registry.transport import MAX_ERROR_SIZE, Transport, described, drain, retrying
 
 Supply = Callable[[int, int], memoryview]
@@ -33,16 +34,19 @@ class UploadLost(Unavailable):
 class RemoteUpload:
     """An `Upload` of `blob` to the repository `name`. Only its one writer may use it.
 
-    `sent` counts the bytes that went out: more than the blob has when some had to be sent again.
+    `sent` counts the bytes that went out: more than the blob has when some had to be sent again. With a `journal` it
+    goes on where a killed upload was.
     """
 
-    def __init__(self, transport: Transport, name: str, scope: str, blob: Blob) -> None:
+    def __init__(self, transport: Transport, name: str, scope: str, blob: Blob, journal: Journal | None) -> None:
         self._transport, self._name, self._scope, self._blob = transport, name, scope, blob
-        self._location = ""
+        self._journal = journal
+        self._location = journal.location if journal and transport.is_own(journal.location) else ""
         self._stream: Stream | None = None
         self._whole = False
         self._restarted = False
-        self._position = 0
+        self.saved: Sequence[Checkpoint] = journal.checkpoints if journal else ()
+        self._position = self.saved[-1].position if self.saved else 0
         self.sent = 0
 
     def write(self, data: Bytes) -> None:
@@ -59,11 +63,22 @@ class RemoteUpload:
         if view:
             retrying(lambda: self._send_to(self._position, supply))
 
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in the journal."""
+        if self._journal:
+            self._journal.add(checkpoint)
+
+    def begin(self) -> int:
+        """Open the upload now; return how many bytes the registry has of it already, which need not be written."""
+        retrying(lambda: self._send_to(0, self._read_again))
+        self._position = self._stream.position if self._stream else self._blob.size
+        return self._position
+
     def send_file(self, blob: FileBlob, advance: Callable[[int], None]) -> bool:
-        """Send the whole blob by sendfile(2); False, with nothing done, when the connection is not a plain one."""
+        """Send what is missing by sendfile(2); False, with nothing done, when the connection is not a plain one."""
         if not self._transport.origin.startswith("http:"):
             return False
-        for start in range(0, blob.size, 8 * BUFFER):
+        for start in range(self._position, blob.size, 8 * BUFFER):
             self._position = min(start + 8 * BUFFER, blob.size)
             retrying(lambda: self._send_to(self._position, None))
             advance(self._position - start)
@@ -76,6 +91,8 @@ class RemoteUpload:
             DigestMismatch: It got other bytes.
         """
         retrying(lambda: self._complete(digest))
+        if self._journal:
+            self._journal.remove()
         return True
 
     def close(self) -> None:
@@ -128,6 +145,8 @@ class RemoteUpload:
         offset = self._status() if self._location and self._transport.quirks.resumes else None
         if offset is None:
             self._location = self._start()
+        if self._journal:
+            self._journal.set_location(self._location)
         self._whole = offset == self._blob.size or not self._blob.size
         return None if self._whole else self._open_patch(offset or 0)
 

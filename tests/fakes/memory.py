@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from modelctl.core.errors import ChecksumMismatch, DigestMismatch, NotFound
-from modelctl.core.types import Bytes, Descriptor, Digest, Entry, digest_of
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, Entry, digest_of
 
 
 @dataclass
@@ -79,6 +79,11 @@ class MemoryUpload:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._data = bytearray()
+        self.saved: Sequence[Checkpoint] = ()
+        self.checkpoints: list[Checkpoint] = []
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.checkpoints.append(checkpoint)
 
     def write(self, data: Bytes) -> None:
         self._data += data
