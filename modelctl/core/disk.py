@@ -77,6 +77,14 @@ def write_all(fd: int, data: Bytes, name: str) -> None:
             written += os.write(fd, memoryview(data)[written:])
 
 
+def write_at(fd: int, data: memoryview, offset: int, name: str) -> None:
+    """Write all of `data` at `offset`; `name` is for the error."""
+    with on_disk(name):
+        while data:
+            count = os.pwrite(fd, data, offset)
+            data, offset = data[count:], offset + count
+
+
 def sync_folder(path: str | os.PathLike[str], dir_fd: int | None = None) -> None:
     """Make the renames in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -12,12 +13,13 @@ from modelctl.core.access import DEFAULT, Access
 from modelctl.core.errors import NotFound
 from modelctl.core.paths import selected
 from modelctl.core.progress import Progress
-from modelctl.core.protocols import Blob
+from modelctl.core.protocols import Store
 from modelctl.core.reference import Reference
 from modelctl.core.types import FileRow
 from modelctl.flows.stores import open_artifact
 from modelctl.flows.workers import Workers
 from modelctl.node.folder import Folder, open_folder
+from modelctl.node.part import SEGMENT, Part, Segment, segments
 from modelctl.packing.artifact import Artifact, Layer
 
 
@@ -61,11 +63,9 @@ def pull(reference: Reference, target: str, options: PullOptions, progress: Prog
         missing = {path for path in rows if path not in done}
         folder.check_room([rows[path] for path in missing])
 
-        def pull_layer(layer: Layer) -> None:
-            with closing(layer.open(store)) as blob:
-                _pull_layer(folder, layer, blob, missing, workers)
-
-        workers.run(pull_layer, [layer for layer in artifact.layers if any(row.path in missing for row in layer.rows)])
+        with ExitStack() as stack:
+            filling = _Filling(store, folder, missing, workers, stack)
+            workers.run(lambda job: job(), [job for layer in artifact.layers for job in filling.jobs(layer)])
     return PullReport(
         reference=f"{reference.store}@{artifact.root.digest}",
         digest=artifact.root.digest,
@@ -97,11 +97,38 @@ def _prove(folder: Folder, rows: Sequence[FileRow], workers: Workers) -> set[str
     return {row.path for row, right in zip(rows, workers.run(prove, rows), strict=True) if right}
 
 
-def _pull_layer(folder: Folder, layer: Layer, blob: Blob, missing: Set[str], workers: Workers) -> None:
-    rows = iter(layer.rows)
-    for piece in layer.pieces():
-        layer.check_head(blob, piece)
-        row = next(rows, None)
-        if row and row.path in missing:
-            with workers.part(row.path, row.size) as advance:
-                folder.restore(row, blob, advance)
+@dataclass(frozen=True)
+class _Filling:
+    """The restoring of what is missing, cut into jobs. Parts that several jobs fill are closed by `stack`."""
+
+    store: Store
+    folder: Folder
+    missing: Set[str]
+    workers: Workers
+    stack: ExitStack
+
+    def jobs(self, layer: Layer) -> Iterator[Callable[[], None]]:
+        """Yield one job for the layer's headers and small files, and one for each segment of a large file."""
+        rows = [row for row in layer.rows if row.path in self.missing]
+        large = [row for row in rows if row.size > SEGMENT and not layer.gzipped]
+        if rows:
+            yield partial(self.fill_small, layer, {row.path for row in rows if row not in large})
+        for row in large:
+            part = self.stack.enter_context(closing(self.folder.part(row)))
+            yield from (partial(self.fill_segment, layer, row, part, segment) for segment in segments(row.size))
+
+    def fill_small(self, layer: Layer, paths: Set[str]) -> None:
+        rows = iter(layer.rows)
+        with closing(layer.open(self.store)) as blob:
+            for piece in layer.pieces():
+                layer.check_head(blob, piece)
+                row = next(rows, None)
+                if row and row.path in paths:
+                    with self.workers.part(row.path, row.size) as advance:
+                        self.folder.restore(row, blob, advance)
+
+    def fill_segment(self, layer: Layer, row: FileRow, part: Part, segment: Segment) -> None:
+        start, end = segment
+        title = f"{row.path} from {start}"
+        with closing(layer.open(self.store)) as blob, self.workers.part(title, end - start) as advance:
+            part.fill(segment, blob, advance)

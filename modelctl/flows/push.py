@@ -72,7 +72,6 @@ def push(
                 f"cannot push to {destination}", why="a digest follows from the content", hint="name a tag"
             )
         workers = Workers(jobs, progress)
-        workers = Workers(jobs, progress)
         reports.append(_push_one(_Artifact(origin, root, raw), destination, workers, if_exists, access))
     return reports
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from modelctl.core.checksum import BUFFER, CHUNK, ChunkProver, pieces
-from modelctl.core.disk import FileBlob, locked, on_disk, write_all
-from modelctl.core.errors import ChecksumMismatch, Conflict, DiskProblem, NotFound
+from modelctl.core.checksum import CHUNK
+from modelctl.core.disk import FileBlob, locked, on_disk
+from modelctl.core.errors import Conflict, DiskProblem, NotFound
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Digest, FileRow
 from modelctl.node.nofollow import enter, is_folder, remove, unobstructed
+from modelctl.node.part import Part, part_name, right_until, segments
 
 UNFINISHED = ".modelctl.unfinished"
 
@@ -164,7 +164,7 @@ class Folder:
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
         blob = FileBlob(file, row.size, str(self._root / row.path))
         try:
-            right = _right_prefix(blob, row, advance)
+            right = right_until(blob, row, 0, advance)
         finally:
             blob.close()
         if right < row.size and not self._overwrite:
@@ -181,7 +181,7 @@ class Folder:
             free = os.fstatvfs(self._root_fd)
             parts = {item.name: item.stat(follow_symlinks=False) for item in os.scandir(self._own_fd)}
         kept = {name: min(part.st_blocks * 512, part.st_size) for name, part in parts.items()}
-        needed = sum(row.size - min(row.size, kept.get(_part(row), 0)) for row in rows)
+        needed = sum(row.size - min(row.size, kept.get(part_name(row), 0)) for row in rows)
         if needed > free.f_bavail * free.f_frsize:
             raise DiskProblem(
                 str(self._root),
@@ -190,51 +190,36 @@ class Folder:
             )
 
     def restore(self, row: FileRow, blob: Blob, advance: Callable[[int], None]) -> None:
-        """Fill the file of `row` from its layer and put it in its place, going on where an earlier run stopped.
+        """Fill the whole file of `row`, as `Part.fill` does a segment, and put it in its place."""
+        with closing(self.part(row)) as part:
+            for segment in segments(row.size):
+                part.fill(segment, blob, advance)
 
-        Args:
-            row: Path, place in the layer and chunk hashes.
-            blob: The layer's uncompressed bytes.
-            advance: Told of each piece that is proved or written [bytes]; may raise to stop.
+    def part(self, row: FileRow) -> Part:
+        """Return the unfinished file of `row`, to be filled in segments."""
+        return Part(self, row)
 
-        Raises:
-            ChecksumMismatch: A chunk is not what the table says. What was right before it is kept for the next run.
-            Conflict: A link or a folder stands where the file must go.
-        """
-        part = _part(row)
-        place = self._root / UNFINISHED / self._own / part
+    def open_part(self, name: str) -> int:
+        """Open an unfinished file, made when it is not there; `Conflict` when somebody put something in its place."""
+        place = self._root / UNFINISHED / self._own / name
         with unobstructed(place):
-            fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=self._own_fd)
-        try:
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=self._own_fd)
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise Conflict(str(place), why="somebody else linked it", hint="remove it")
-            self._fill(fd, row, blob, advance)
-            with self._parent(row.path) as (parent, name), unobstructed(self._root / row.path):
-                os.fsync(fd)
-                os.rename(part, name, src_dir_fd=self._own_fd, dst_dir_fd=parent)
-                os.fsync(parent)
-        finally:
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(fd)
+            raise Conflict(str(place), why="somebody else linked it", hint="remove it")
+        return fd
 
-    def _fill(self, fd: int, row: FileRow, blob: Blob, advance: Callable[[int], None]) -> None:
-        name = str(self._root / row.path)
-        size = min(os.fstat(fd).st_size, row.size)
-        start = _right_prefix(FileBlob(fd, size, name), row, advance)
-        with on_disk(name):
-            os.ftruncate(fd, start)
-            os.lseek(fd, start, os.SEEK_SET)
-        prover = ChunkProver(row.size, row.chunks, start)
-        buffer = memoryview(bytearray(min(BUFFER, row.size)))
-        for offset, length in pieces(row.size, start):
-            data = buffer[:length]
-            blob.read_into(row.offset + offset, data)
-            write_all(fd, data, name)
-            if not prover.update(data):
-                with on_disk(name):
-                    os.ftruncate(fd, prover.proved)
-                raise _bad_chunk(row, prover.proved // CHUNK)
-            advance(length)
+    def put_in_place(self, part: str, fd: int, path: str) -> None:
+        """Flush an unfinished file and give it its name, durably."""
+        with self._parent(path) as (parent, name), unobstructed(self._root / path):
+            os.fsync(fd)
+            os.rename(part, name, src_dir_fd=self._own_fd, dst_dir_fd=parent)
+            os.fsync(parent)
+
+    def place(self, path: str) -> str:
+        """Return the path in the file system, for errors."""
+        return str(self._root / path)
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[tuple[int, str]]:
@@ -261,31 +246,5 @@ def _another_may_have_begun() -> Iterator[None]:
             raise
 
 
-def _part(row: FileRow) -> str:
-    """Return the name of the unfinished file of `row`."""
-    return hashlib.sha256(row.path.encode()).hexdigest()
-
-
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _bad_chunk(row: FileRow, chunk: int) -> ChecksumMismatch:
-    return ChecksumMismatch(
-        f"{row.path}, chunk {chunk} (from byte {chunk * CHUNK})",
-        why=f"layer {row.layer} holds other bytes there than the artifact's table states",
-        hint="modelctl verify --depth full says which layers are bad; pack or copy the artifact again",
-    )
-
-
-def _right_prefix(blob: FileBlob, row: FileRow, advance: Callable[[int], None]) -> int:
-    """Return how many leading bytes of `blob` are proved; `advance` is told of them."""
-    prover = ChunkProver(row.size, row.chunks)
-    buffer = memoryview(bytearray(min(BUFFER, blob.size)))
-    for offset, length in pieces(blob.size):
-        blob.read_into(offset, buffer[:length])
-        before = prover.proved
-        if not prover.update(buffer[:length]):
-            break
-        advance(prover.proved - before)
-    return prover.proved

@@ -113,9 +113,9 @@ class Authenticator:
         return Token(self.credentials.basic(), float("inf"))
 
     def _bearer(self, rest: str, scope: str, origin: str, fetch: Fetch) -> Token:
-        params: dict[str, str] = parse_keqv_list([item for item in parse_http_list(rest) if "=" in item])
+        params = _parameters(rest)
         realm = params.get("realm", "")
-        if urlsplit(realm).scheme not in ("http", "https"):
+        if not _is_http(realm):
             raise BadAnswer(f"registry {self._registry}", why=f"its token realm is {realm[:100]!r}")
         credentials = self.credentials
         if credentials:
@@ -153,7 +153,7 @@ class Authenticator:
 def _token_request(
     realm: str, service: str, scope: str, credentials: Credentials | None
 ) -> tuple[str, str, dict[str, str], str]:
-    fields = {"service": service, "scope": scope} if scope else {"service": service}
+    fields = {"service": service} | ({"scope": scope} if scope else {})
     if credentials and credentials.identity_token:
         form = {
             "grant_type": "refresh_token",
@@ -163,8 +163,22 @@ def _token_request(
         }
         return "POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(form)
     headers = {"Authorization": credentials.basic()} if credentials else {}
-    query = urlencode(fields | ({"account": credentials.user} if credentials else {}))
+    asked = [("service", service), *(("scope", one) for one in scope.split())]
+    query = urlencode([*asked, *([("account", credentials.user)] if credentials else [])])
     return "GET", f"{realm}{'&' if '?' in realm else '?'}{query}", headers, ""
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a challenge; what is not `name=value` is left out."""
+    items = [item for item in parse_http_list(text) if item.partition("=")[2]]
+    return dict(parse_keqv_list(items))
+
+
+def _is_http(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
 
 
 def _host(url: str) -> str:

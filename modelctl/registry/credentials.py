@@ -73,16 +73,22 @@ def load_config(path: Path) -> dict[str, Any]:
     with on_disk(str(path)):
         if not path.exists():
             return {}
-        text = path.read_text()
+        data = path.read_bytes()
     try:
-        config = json.loads(text)
+        config = json.loads(data)
     except ValueError as error:
         raise Invalid(str(path), why=f"it is not JSON: {error}") from error
-    if not isinstance(config, dict) or not all(
-        isinstance(config.get(key, {}), dict) for key in ("auths", "credHelpers")
-    ):
+    if not _is_config(config):
         raise Invalid(str(path), why="it is not a docker config: auths and credHelpers are objects")
-    return config
+    return dict(config)
+
+
+def _is_config(config: Any) -> bool:
+    return (
+        isinstance(config, dict)
+        and all(isinstance(config.get(key, {}), dict) for key in ("auths", "credHelpers"))
+        and all(isinstance(entry, dict) for entry in config.get("auths", {}).values())
+    )
 
 
 def _from_entry(entry: Mapping[str, Any], origin: str) -> Credentials | None:
@@ -110,7 +116,7 @@ def _ask_helper(name: str, server: str) -> Credentials | None:
         answer = json.loads(run.stdout) if run.returncode == 0 else {}
     except FileNotFoundError as error:
         raise Denied(f"credentials of {server}", why=f"the config names the helper {program}, not on PATH") from error
-    except (subprocess.TimeoutExpired, ValueError) as error:
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         raise Denied(f"credentials of {server}", why=f"{program} gave no valid answer") from error
     if run.returncode and "not found" in (run.stdout + run.stderr).lower():
         return None
@@ -118,7 +124,9 @@ def _ask_helper(name: str, server: str) -> Credentials | None:
         raise Denied(
             f"credentials of {server}", why=f"{program} ended with {run.returncode}: {run.stderr.strip()[:200]}"
         )
-    user, secret = answer.get("Username", ""), answer.get("Secret", "")
+    user, secret = (answer.get(key) for key in ("Username", "Secret")) if isinstance(answer, dict) else (None, None)
+    if not isinstance(user, str) or not isinstance(secret, str):
+        raise Denied(f"credentials of {server}", why=f"{program} gave no valid answer")
     if user == _TOKEN_USER:
         return Credentials(program, identity_token=secret)
     return Credentials(program, user, secret)

@@ -9,8 +9,8 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
@@ -18,7 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from modelctl.core import media_types
-from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, NotFound, Unavailable
+from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlError, NotFound, Unavailable
 from modelctl.core.protocols import Blob, BytesBlob
 from modelctl.core.types import Descriptor, Digest, digest_of, parse_digest
 from modelctl.registry.journal import open_journal
@@ -60,12 +60,8 @@ class RemoteStore:
             response = self._ask("HEAD", self._blob_path(descriptor.digest), what=f"blob {descriptor.digest}")
         except NotFound:
             return False
-        size = response.headers.get("Content-Length")
         drain(response)
-        if size is not None and size != str(descriptor.size):
-            raise DigestMismatch(
-                f"blob {descriptor.digest} in {self}", why=f"it has {size} bytes; its descriptor says {descriptor.size}"
-            )
+        self._check_size(descriptor, response, response.headers.get("Content-Length", "*"))
         return True
 
     def open(self, descriptor: Descriptor) -> Blob:
@@ -74,8 +70,13 @@ class RemoteStore:
             return BytesBlob(self._manifest(descriptor.digest, descriptor.size))
         return RemoteBlob(self, descriptor)
 
-    def get_range(self, digest: Digest, offset: int, length: int) -> urllib3.BaseHTTPResponse:
-        """Start to read a range of a blob; `BadAnswer` when the registry answers with another one."""
+    def get_range(self, descriptor: Descriptor, offset: int, length: int) -> urllib3.BaseHTTPResponse:
+        """Start to read a range of a blob; from its beginning the registry may answer with the whole of it.
+
+        Raises:
+            DigestMismatch: The blob has another size. BadAnswer: The registry answers with another range.
+        """
+        digest = descriptor.digest
         response = self.transport.request(
             "GET",
             self._blob_path(digest),
@@ -86,6 +87,7 @@ class RemoteStore:
         )
         if response.status == 206:
             found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
+            self._check_size(descriptor, response, found[3] if found else "*")
             if not found or (int(found[1]), int(found[2])) != (offset, offset + length - 1):
                 response.close()
                 raise BadAnswer(
@@ -96,7 +98,16 @@ class RemoteStore:
         elif offset:
             response.close()
             raise BadAnswer(f"blob {digest} in {self}", why="the registry does not read ranges: it answered 200 to one")
+        else:
+            self._check_size(descriptor, response, response.headers.get("Content-Length", "*"))
         return response
+
+    def _check_size(self, descriptor: Descriptor, response: urllib3.BaseHTTPResponse, size: str) -> None:
+        if size not in ("*", str(descriptor.size)):
+            response.close()
+            raise DigestMismatch(
+                f"blob {descriptor.digest} in {self}", why=f"it has {size} bytes; its descriptor says {descriptor.size}"
+            )
 
     def resolve(self, name: str) -> Descriptor:
         """Return the manifest that a tag or digest names; no name is `latest`."""
@@ -120,9 +131,9 @@ class RemoteStore:
         for _ in range(_MAX_TAG_PAGES):
             if not path:
                 return found
-            response = self._ask("GET", path, what="tags")
-            following = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', response.headers.get("Link", ""))
-            found += _tag_names(read_limited(response, MAX_DOCUMENT), str(self))
+            data, headers = self._read(path, what="tags")
+            following = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', headers.get("Link", ""))
+            found += _tag_names(data, str(self))
             path = self._own_path(urljoin(self.transport.url(path), following[1])) if following else None
         raise BadAnswer(f"tags of {self}", why=f"they have more than {_MAX_TAG_PAGES} pages")
 
@@ -193,20 +204,18 @@ class RemoteStore:
 
     def mount(self, descriptor: Descriptor, origin: str) -> bool:
         """Take a blob over from the repository `origin` of the same registry; say whether that worked."""
-        query = urlencode({"mount": descriptor.digest, "from": origin})
-        response = retrying(
-            lambda: self.transport.request(
-                "POST", f"/v2/{self.name}/blobs/uploads/?{query}", scope=self._push, expect=(201, 202), what="mount"
-            )
-        )
+        path = f"/v2/{self.name}/blobs/uploads/?{urlencode({'mount': descriptor.digest, 'from': origin})}"
+        scope = f"{self._push} repository:{origin}:pull"
+        response = retrying(lambda: self.transport.request("POST", path, scope=scope, expect=(201, 202), what="mount"))
         drain(response)
         if response.status == 202:
             self._cancel(response.headers.get("Location", ""))
         return response.status == 201
 
     def _cancel(self, location: str) -> None:
+        """Give up an upload; one that can't be given up ends by itself some day."""
         url = self.transport.url(location)
-        if location and self.transport.is_own(url):
+        with suppress(ModelctlError):
             drain(self.transport.request("DELETE", url, scope=self._push, expect=(202, 204, 404, 405), what="upload"))
 
     @contextmanager
@@ -224,12 +233,20 @@ class RemoteStore:
     def _ask(
         self, method: str, path: str, *, what: str = "", expect: tuple[int, ...] = (200,), scope: str = ""
     ) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": ", ".join(_MANIFESTS)} if "/manifests/" in path else {}
         return retrying(
             lambda: self.transport.request(
-                method, path, scope=scope or self._pull, expect=expect, headers=headers, what=what
+                method, path, scope=scope or self._pull, expect=expect, headers=_accept(path), what=what
             )
         )
+
+    def _read(self, path: str, *, what: str) -> tuple[bytes, Mapping[str, str]]:
+        """Return a document and the headers that it came with."""
+
+        def get() -> tuple[bytes, Mapping[str, str]]:
+            response = self.transport.request("GET", path, scope=self._pull, headers=_accept(path), what=what)
+            return read_limited(response, MAX_DOCUMENT), response.headers
+
+        return retrying(get)
 
     def _manifest(self, digest: Digest, size: int) -> bytes:
         raw, _ = self._get_manifest(digest)
@@ -240,14 +257,18 @@ class RemoteStore:
         return raw
 
     def _get_manifest(self, name: str) -> tuple[bytes, str]:
-        response = self._ask("GET", self._manifest_path(name), what=f"manifest {name}")
-        return read_limited(response, MAX_DOCUMENT), response.headers.get("Content-Type", "").partition(";")[0].strip()
+        raw, headers = self._read(self._manifest_path(name), what=f"manifest {name}")
+        return raw, headers.get("Content-Type", "").partition(";")[0].strip()
 
     def _blob_path(self, digest: Digest) -> str:
         return f"/v2/{self.name}/blobs/{digest}"
 
     def _manifest_path(self, name: str) -> str:
         return f"/v2/{self.name}/manifests/{name}"
+
+
+def _accept(path: str) -> dict[str, str]:
+    return {"Accept": ", ".join(_MANIFESTS)} if "/manifests/" in path else {}
 
 
 def _tag_names(data: bytes, where: str) -> list[str]:
@@ -280,8 +301,14 @@ class RemoteBlob:
         """Fill `buffer`, going on after a connection that broke.
 
         Raises:
+            DigestMismatch: The blob ends before that, or is not of the size that its descriptor says.
             NotFound, Denied, Unavailable, BadAnswer: As `Transport.request`.
         """
+        if offset + len(buffer) > self.size:
+            raise DigestMismatch(
+                f"blob {self._descriptor.digest} in {self._store}",
+                why=f"it has {self.size} bytes; {offset + len(buffer)} were expected",
+            )
         with self._lock:
             if offset != self._position:
                 self._drop()
@@ -314,17 +341,14 @@ class RemoteBlob:
     def _open(self, needed: int) -> urllib3.BaseHTTPResponse:
         self._drop()
         length = min(max(self._window, needed), self.size - self._position)
-        self._response = self._store.get_range(self._descriptor.digest, self._position, length)
-        self._end = self._position + length
+        self._response = self._store.get_range(self._descriptor, self._position, length)
+        self._end = self._position + length if self._response.status == 206 else self.size
         self._window *= 8
         return self._response
 
     def _drop(self) -> None:
         if self._response is not None:
-            if self._position == self._end:
-                self._response.release_conn()
-            else:
-                self._response.close()
+            self._response.close()
             self._response = None
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
@@ -141,22 +141,30 @@ class Transport:
     def _new_pool(self, proxy: str) -> urllib3.PoolManager:
         timeout = urllib3.Timeout(connect=min(self.access.timeout_s, 20), read=self.access.timeout_s)
         if proxy:
-            return urllib3.ProxyManager(proxy, maxsize=32, retries=False, timeout=timeout, ssl_context=self._context)
+            return urllib3.ProxyManager(
+                proxy,
+                proxy_headers=_proxy_headers(proxy),
+                maxsize=32,
+                retries=False,
+                timeout=timeout,
+                ssl_context=self._context,
+            )
         return urllib3.PoolManager(maxsize=32, retries=False, timeout=timeout, ssl_context=self._context)
 
     def connect(self, url: str) -> http.client.HTTPConnection:
         """Open a connection of one's own to the host of `url`, to stream a body over."""
-        place = urlsplit(url)
-        proxy = urlsplit(_proxy_of(url))
-        host, port = (proxy.hostname, proxy.port) if proxy.hostname else (place.hostname, place.port)
+        place, timeout = urlsplit(url), self.access.timeout_s
+        proxy = _proxy_of(url)
+        through = urlsplit(proxy) if proxy else place
+        host, port = through.hostname or "", through.port
         if place.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                host or "", port, timeout=self.access.timeout_s, context=self._context
-            )
-            if proxy.hostname:
-                connection.set_tunnel(place.hostname or "", place.port or 443)
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._context)
+            if proxy:
+                connection.set_tunnel(place.hostname or "", place.port or 443, _proxy_headers(proxy))
             return connection
-        return http.client.HTTPConnection(host or "", port, timeout=self.access.timeout_s)
+        if proxy:
+            return _ForwardedConnection(host, port, timeout, place.netloc, _proxy_headers(proxy))
+        return http.client.HTTPConnection(host, port, timeout=timeout)
 
     def url(self, path: str) -> str:
         return urljoin(self.origin, path)
@@ -200,19 +208,25 @@ class Transport:
                 self._answer(response, scope, sent.get("Authorization"))
             elif response.status in _REDIRECTS and response.headers.get("Location") and response.status not in expect:
                 drain(response)
-                url = self._redirected(url, response.headers["Location"], what)
+                url = self._redirected(method, url, response.headers["Location"], what or path)
             elif response.status in expect:
                 return response
             else:
-                raise self.problem(response.status, response.headers, read_limited(response), what or url)
+                raise self.problem(response.status, response.headers, drain(response), what or url)
         raise BadAnswer(f"registry {self.registry}, {what or path}", why="redirects or challenges without end")
 
-    def _redirected(self, url: str, location: str, what: str) -> str:
-        target = urljoin(url, location)
-        if urlsplit(target).scheme not in ("http", "https") or (
-            urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http"
-        ):
-            raise BadAnswer(f"registry {self.registry}, {what}", why=f"it redirects from HTTPS to {redacted(target)}")
+    def _redirected(self, method: str, url: str, location: str, what: str) -> str:
+        """Return where a redirect leads: never from HTTPS to HTTP, and elsewhere only with what has no body."""
+        name = f"registry {self.registry}, {redacted(what)}"
+        try:
+            target = urljoin(url, location)
+            scheme = urlsplit(target).scheme
+        except ValueError as error:
+            raise BadAnswer(name, why="it redirects to what is not a URL") from error
+        if scheme not in ("http", "https") or (urlsplit(url).scheme == "https" and scheme == "http"):
+            raise BadAnswer(name, why=f"it redirects from {urlsplit(url).scheme.upper()} to {redacted(target)}")
+        if method not in ("GET", "HEAD") and not self.is_own(target):
+            raise BadAnswer(name, why=f"it redirects a {method} to {redacted(target)}")
         return target
 
     def _send(
@@ -266,9 +280,20 @@ class Transport:
         return BadAnswer(name, why=why)
 
 
-def drain(response: urllib3.BaseHTTPResponse) -> None:
-    """Read what is left of a small answer, so that its connection can be used again."""
-    read_limited(response)
+def drain(response: urllib3.BaseHTTPResponse) -> bytes:
+    """Read what is left of a small answer, so that its connection can be used again; one that is not is hung up on.
+
+    Returns:
+        Its beginning, for an error to quote.
+    """
+    data = b""
+    try:
+        data = response.read(MAX_ERROR_SIZE)
+        response.read(1)
+    except (HTTPError, OSError, http.client.HTTPException):
+        pass
+    response.close()
+    return data
 
 
 def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE) -> bytes:
@@ -294,10 +319,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
-        then = parsedate_to_datetime(text)
+        then = parsedate_to_datetime(text).replace(tzinfo=datetime.UTC)
     except ValueError:
         return None
     return max(0.0, (then - datetime.datetime.now(tz=datetime.UTC)).total_seconds())
@@ -322,9 +347,35 @@ def _said(body: bytes) -> str:
 
 def _proxy_of(url: str) -> str:
     place = urlsplit(url)
-    if urllib.request.proxy_bypass(place.hostname or ""):
+    if urllib.request.proxy_bypass(place.netloc):
         return ""
     return urllib.request.getproxies().get(place.scheme, "")
+
+
+def _proxy_headers(proxy: str) -> dict[str, str]:
+    place = urlsplit(proxy)
+    if not place.username:
+        return {}
+    return urllib3.make_headers(proxy_basic_auth=f"{unquote(place.username)}:{unquote(place.password or '')}")
+
+
+class _ForwardedConnection(http.client.HTTPConnection):
+    """A connection to `authority` through a proxy that forwards: it is asked for whole URLs."""
+
+    def __init__(self, host: str, port: int | None, timeout: float, authority: str, headers: Mapping[str, str]) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._authority, self._forwarding = authority, headers
+
+    def putrequest(
+        self,
+        method: str,
+        url: str,
+        skip_host: bool = False,  # noqa: FBT001, FBT002
+        skip_accept_encoding: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        super().putrequest(method, f"http://{self._authority}{url}", skip_host, skip_accept_encoding)
+        for name, value in self._forwarding.items():
+            self.putheader(name, value)
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ Kind = Literal[
     "cut-request",  # after `at` bytes of the request's body, both connections break
     "cut-answer",  # after `at` bytes of the answer's body, the client's connection breaks
     "no-answer",  # the work is done and the answer never sent; the client's connection breaks
-    "stall",  # nothing more comes, until the client gives up
-    "status",  # `status` with `headers` at once, the registry sees nothing
+    "stall",  # after `at` bytes of the answer's body nothing more comes, until the client gives up
+    "stall-request",  # after `at` bytes of the request's body no more of it is taken, until the client gives up
+    "status",  # `status` with `headers` and `body` at once, the registry sees nothing
     "lose-upload",  # the registry forgets the upload that the request is about, then sees the request
     "wrong-byte",  # byte `at` of the answer's body is another
     "short",  # the answer says `at` bytes less, and has them less
@@ -45,11 +47,15 @@ class Fault:
     times: int = 1
     status: int = 503
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 @dataclass
 class Proxy:
-    """What the proxy was told and what it saw. `patched` counts the body bytes of all PATCHes that went through."""
+    """What the proxy was told and what it saw.
+
+    `patched` counts the body bytes of all PATCHes that went through, `kept` those of all requests that did not.
+    """
 
     host: str
     upstream: str
@@ -57,6 +63,7 @@ class Proxy:
     requests: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     patched: int = 0
+    kept: int = 0
     struck: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,11 +80,19 @@ class Proxy:
         return None
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients hang up, and do not trust certificates."""
+
+
 @contextmanager
-def fault_proxy(upstream: str, *faults: Fault) -> Iterator[Proxy]:
-    """Run a proxy before the plain registry `upstream` (`host:port`) until the `with` ends."""
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    listener.daemon_threads = True
+def fault_proxy(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    """Run a proxy before the plain registry `upstream` (`host:port`) until the `with` ends; with `tls` over HTTPS."""
+    listener = _Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    if tls:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     proxy = Proxy(f"127.0.0.1:{listener.server_port}", upstream, list(faults))
     listener.RequestHandlerClass = _handler(proxy)
     thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
@@ -91,9 +106,12 @@ def fault_proxy(upstream: str, *faults: Fault) -> Iterator[Proxy]:
 
 
 @contextmanager
-def recorder() -> Iterator[Proxy]:
-    """Run another host, which answers 404 to everything and remembers what it was sent."""
-    with fault_proxy("", Fault("", "status", status=404, times=1 << 30)) as proxy:
+def recorder(
+    status: int = 404, *, headers: dict[str, str] | None = None, body: bytes = b"", tls: ssl.SSLContext | None = None
+) -> Iterator[Proxy]:
+    """Run another host, which answers the same to everything and remembers what it was sent."""
+    always = Fault("", "status", status=status, times=1 << 30, headers=headers or {}, body=body)
+    with fault_proxy("", always, tls=tls) as proxy:
         yield proxy
 
 
@@ -117,10 +135,12 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.proxy.fault_for(line)
         kind = fault.kind if fault else ""
         if fault and kind in ("status", "redirect"):
-            self._answer_at_once(fault.status if kind == "status" else 307, fault.headers)
+            self._answer_at_once(fault.status if kind == "status" else 307, fault)
             return
         if kind == "lose-upload":
-            self._upstream("DELETE", {}).close()
+            connection = self._upstream("DELETE", {})
+            connection.getresponse().read()
+            connection.close()
         with suppress(OSError, http.client.HTTPException):
             connection = self._upstream(self.command, dict(self.headers.items()))
             if not self._send_body(connection, fault):
@@ -132,14 +152,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
-    def _answer_at_once(self, status: int, headers: dict[str, str]) -> None:
-        left = int(self.headers.get("Content-Length", 0))
+    def _answer_at_once(self, status: int, fault: Fault) -> None:
+        left = size = int(self.headers.get("Content-Length", 0))
         while left:
             left -= len(self.rfile.read(min(PIECE, left))) or left
+        with self.proxy.lock:
+            self.proxy.kept += size
         self.send_response(status)
-        for name, value in ({"Content-Length": "0"} | headers).items():
+        for name, value in ({"Content-Length": str(len(fault.body))} | fault.headers).items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(fault.body)
 
     def _upstream(self, method: str, headers: dict[str, str]) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(self.proxy.upstream, timeout=30)
@@ -152,7 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_body(self, connection: http.client.HTTPConnection, fault: Fault | None) -> bool:
         """Pass the request's body on; False when the fault cut it."""
         left = int(self.headers.get("Content-Length", 0))
-        room = fault.at if fault and fault.kind == "cut-request" else -1
+        kind = fault.kind if fault else ""
+        room = fault.at if fault and kind in ("cut-request", "stall-request") else -1
         while left and room:
             data = self.rfile.read1(min(PIECE, left, room) if room > 0 else min(PIECE, left))
             if not data:
@@ -162,7 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command == "PATCH":
                 with self.proxy.lock:
                     self.proxy.patched += len(data)
-        return not (fault and fault.kind == "cut-request")
+        if kind == "stall-request":
+            self._stall()
+        return kind not in ("cut-request", "stall-request")
 
     def _pass_back(self, answer: http.client.HTTPResponse, fault: Fault | None) -> None:
         kind = fault.kind if fault else ""
@@ -208,6 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 if not self.connection.recv(1, socket.MSG_PEEK):
                     return
+                time.sleep(0.05)
             except TimeoutError:
                 continue
 
