@@ -23,7 +23,7 @@ check: .venv/dev.stamp
 e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp
 	$(BIN)/pytest e2e
 
-bench: .venv/dev.stamp build/apt.stamp
+bench: .venv/dev.stamp build/apt.stamp build/go.stamp
 	$(RUN) -m e2e.bench
 
 docs: .venv/dev.stamp

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 CLIENT_CORE = 0
 SERVER_CORE = 1
+RUNS = int(os.environ.get("BENCH_RUNS", "5"))
+MODELCTL = str(Path(sys.executable).with_name("modelctl"))
 
 
 class Cost(NamedTuple):
@@ -64,3 +70,22 @@ def median(times: int, work: Callable[[], Cost], before: Callable[[], object] = 
         statistics.median(cost.cpu for cost in costs),
         max(cost.rss for cost in costs),
     )
+
+
+def bytes_read(command: list[str], folder: Path) -> tuple[int, int]:
+    """Count, under strace, the bytes that a command reads from the shards of `folder`, and those that it maps.
+
+    The command must work on one shard at a time: strace cuts the lines of calls that overlap.
+    """
+    with tempfile.NamedTemporaryFile("r", suffix=".trace") as trace:
+        calls = "read,pread64,readv,preadv,preadv2,sendfile,copy_file_range,mmap"
+        wanted = re.escape(str(folder))
+        subprocess.run(
+            ["strace", "-f", "-y", "-qq", "-e", f"trace={calls}", "-o", trace.name, *command],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        lines = [line for line in trace if re.search(rf"<{wanted}/[^>]*\.safetensors>", line)]
+    results = [(re.search(r" (\w+)\(", line), re.search(r"= (\d+)\s*$", line), line) for line in lines]
+    read = sum(int(end[1]) for name, end, _ in results if name and end and name[1] != "mmap")
+    maps = [re.search(r"mmap\([^,]+, (\d+)", line) for name, _, line in results if name and name[1] == "mmap"]
+    return read, sum(int(found[1]) for found in maps if found)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from blake3 import blake3
 from fastcrc import crc64
 from isal.isal_zlib import crc32
+
+from e2e.bench.measure import SERVER_CORE
 
 BUFFER = 1 << 20
 
@@ -77,4 +80,30 @@ def pull_parts(paths: Sequence[Path], target: Path) -> dict[str, Callable[[], No
         "read": lambda: read(paths),
         "blake3": lambda: blake(paths),
         "write + fsync": lambda: write(paths, target, sync=True),
+    }
+
+
+def send(paths: Sequence[Path]) -> None:
+    """Send as many bytes to a process on the server's core, which throws them away."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    if not os.fork():
+        os.sched_setaffinity(0, {SERVER_CORE})
+        peer, _ = listener.accept()
+        buffer = bytearray(BUFFER)
+        while peer.recv_into(buffer):
+            continue
+        os._exit(0)
+    with socket.create_connection(listener.getsockname()) as sender:
+        for piece in _pieces(paths):
+            sender.sendall(piece)
+
+
+def push_parts(paths: Sequence[Path]) -> dict[str, Callable[[], None]]:
+    """The parts of packing straight into a registry."""
+    return {
+        "read": lambda: read(paths),
+        "sha256": lambda: sha256(paths),
+        "blake3": lambda: blake(paths),
+        "CRC-32 + CRC-64": lambda: crcs(paths),
+        "send": lambda: send(paths),
     }

@@ -303,10 +303,12 @@ def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE
         BadAnswer: It is longer. Unavailable: It breaks off.
     """
     try:
-        data = response.read(limit + 1)
-        if len(data) > limit:
-            response.close()
-            raise BadAnswer("an answer without end", why=f"at most {limit} bytes are read")
+        data = b""
+        while piece := response.read(limit + 1 - len(data)):
+            data += piece
+            if len(data) > limit:
+                response.close()
+                raise BadAnswer("an answer without end", why=f"at most {limit} bytes are read")
         response.release_conn()
     except (HTTPError, OSError, http.client.HTTPException) as error:
         response.close()

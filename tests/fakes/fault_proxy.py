@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import http.client
 import re
+import select
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ Kind = Literal[
     "stall-request",  # after `at` bytes of the request's body no more of it is taken, until the client gives up
     "status",  # `status` with `headers` and `body` at once, the registry sees nothing
     "lose-upload",  # the registry forgets the upload that the request is about, then sees the request
+    "less",  # the answer to the status of an upload says half of what there is
     "wrong-byte",  # byte `at` of the answer's body is another
     "short",  # the answer says `at` bytes less, and has them less
     "endless",  # the answer's body has no end
@@ -204,6 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = str(size if kind != "endless" else 1 << 50)
         if kind == "wrong-range":
             headers["Content-Range"] = re.sub(r"bytes \d+", "bytes 7", headers.get("Content-Range", "bytes 0-1/2"))
+        if kind == "less":
+            headers["Range"] = f"0-{int(headers['Range'].partition('-')[2]) // 2}"
         self.send_response_only(200 if kind == "whole" else answer.status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -229,15 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stall(self) -> None:
         """Wait until the client hangs up."""
-        deadline = time.monotonic() + 60
-        self.connection.settimeout(0.1)
-        while time.monotonic() < deadline:
-            try:
-                if not self.connection.recv(1, socket.MSG_PEEK):
-                    return
-                time.sleep(0.05)
-            except TimeoutError:
-                continue
+        hung_up = select.poll()
+        hung_up.register(self.connection, select.POLLRDHUP)
+        hung_up.poll(60_000)
 
     def _break(self) -> None:
         self.close_connection = True

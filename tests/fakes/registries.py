@@ -84,7 +84,8 @@ def registry(
             auth=_auth(root, password, tokens),
         )
     )
-    process = subprocess.Popen([*program, str(config)], stdout=subprocess.DEVNULL, stderr=(root / "log").open("wb"))
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen([*program, str(config)], stdout=subprocess.DEVNULL, stderr=log)
     try:
         wait_for(port, process, root / "log")
         yield Registry(f"127.0.0.1:{port}", root, certificate)

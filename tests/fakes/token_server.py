@@ -29,11 +29,15 @@ SERVICE = "test-registry"
 
 @dataclass
 class TokenServer:
-    """What the realm knows and what it was asked. `life_s` is how long its tokens are good."""
+    """What the realm knows and what it was asked.
+
+    `life_s` is how long its tokens are good, `said_s` how long it says they are; `answer` is what it says instead.
+    """
 
     users: dict[str, str] = field(default_factory=lambda: {"alice": "s3cret"})
     identity_tokens: set[str] = field(default_factory=lambda: {"identity-1"})
     life_s: int = 300
+    said_s: int = 300
     anonymous_pull: bool = False
     answer: bytes | None = None
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -86,7 +90,7 @@ def token_server(folder: Path, **options: object) -> Iterator[TokenServer]:
 def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
+            query = {key: " ".join(values) for key, values in parse_qs(urlsplit(self.path).query).items()}
             user = server.user_of(self.headers.get("Authorization", ""))
             server.requests.append({**query, "authorization": self.headers.get("Authorization", "")})
             self._answer(query.get("scope", ""), user)
@@ -99,7 +103,7 @@ def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
             self._answer(fields.get("scope", ""), "alice" if known else None)
 
         def _answer(self, scope: str, user: str | None) -> None:
-            body = json.dumps({"token": server.token(scope, user=user or ""), "expires_in": server.life_s}).encode()
+            body = json.dumps({"token": server.token(scope, user=user or ""), "expires_in": server.said_s}).encode()
             body = body if server.answer is None else server.answer
             self.send_response(200 if user is not None else 401)
             self.send_header("Content-Length", str(len(body) if user is not None else 0))

@@ -30,6 +30,20 @@ class TestOciDir(StoreConformance):
     """The fixture is the module's."""
 
 
+def test_a_blob_of_another_size_is_not_there(store: OciDir) -> None:
+    put(store, WEIGHTS)
+
+    assert not store.has(Descriptor(media_type="", digest=digest_of(WEIGHTS), size=len(WEIGHTS) + 1))
+
+
+def test_a_commit_of_what_is_there_says_so(store: OciDir) -> None:
+    put(store, WEIGHTS)
+    with store.upload(BytesBlob(WEIGHTS)) as upload:
+        upload.write(WEIGHTS)
+
+        assert not upload.commit(digest_of(WEIGHTS))
+
+
 def test_a_new_store_is_an_empty_image_layout(store: OciDir) -> None:
     files = {path: data for path, data in files_of(store.path).items() if not path.startswith(".modelctl/")}
 

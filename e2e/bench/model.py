@@ -1,0 +1,44 @@
+"""What is packed and pulled: a model on tmpfs, and memory that was touched before."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+SHARDS = 4
+SHARD_MIB = int(os.environ.get("BENCH_SHARD_MIB", "512"))
+
+
+def warm_up(room: Path, volume: int) -> None:
+    """Touch the memory that the runs will use: pages that the machine never gave out before cost many times more."""
+    for _ in range(2):
+        for number in range(3):
+            with (room / f"warm-{number}").open("wb") as file:
+                for _ in range(volume >> 20):
+                    file.write(bytes(1 << 20))
+        for number in range(3):
+            (room / f"warm-{number}").unlink()
+
+
+def make_model(folder: Path) -> list[Path]:
+    """Write the shards, of exactly `SHARD_MIB` MiB each, and an index; return the shards."""
+    folder.mkdir()
+    size = SHARD_MIB << 20
+    weight_map = {}
+    block = os.urandom(1 << 20)
+    for number in range(1, SHARDS + 1):
+        path = folder / f"model-{number:05}-of-{SHARDS:05}.safetensors"
+        data = size - 8 - 128
+        tensor = {f"layer.{number}": {"dtype": "U8", "shape": [data], "data_offsets": [0, data]}}
+        header = json.dumps(tensor).encode().ljust(128)
+        with path.open("wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            for _ in range(SHARD_MIB - 1):
+                file.write(block)
+            file.write(block[: size - file.tell()])
+        weight_map[f"layer.{number}"] = path.name
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "README.md").write_text("# a model\n")
+    return sorted(folder.glob("*.safetensors"))
