@@ -14,25 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from e2e.bench.layouts import bench_pack, bench_pull
-from e2e.bench.measure import CLIENT_CORE, MODELCTL, RUNS, median, run
-from e2e.bench.model import make_model, warm_up
+from e2e.bench.measure import CLIENT_CORE, MODELCTL, RUNS, measure, run
+from e2e.bench.model import make_model
 from e2e.bench.registries import bench_registries
-from e2e.bench.show import Row, show
+from e2e.bench.show import compare
 
 EMPTY_APP = "import typer; app = typer.Typer(); app.command()(lambda: None); app()"
 
 
 def bench_help() -> dict[str, Any]:
-    ours = median(RUNS * 2, lambda: run([MODELCTL, "--help"]))
-    empty = median(RUNS * 2, lambda: run([sys.executable, "-c", EMPTY_APP, "--help"]))
-    bare = median(RUNS * 2, lambda: run([sys.executable, "-c", "import typer, rich"]))
-    rows: list[Row] = [
-        ("import typer and rich", bare, 1.0, 1.0),
-        ("an empty typer app --help", empty, empty.cpu / bare.cpu, empty.wall / bare.wall),
-        ("modelctl --help", ours, ours.cpu / bare.cpu, ours.wall / bare.wall),
-    ]
-    show("--help", rows, 10**9)
-    return {"wall_ratio": ours.wall / bare.wall}
+    bare = [sys.executable, "-c", "import typer, rich"]
+    works = {
+        "import typer and rich": lambda: run(bare),
+        "an empty typer app --help": lambda: run([sys.executable, "-c", EMPTY_APP, "--help"]),
+        "modelctl --help": lambda: run([MODELCTL, "--help"]),
+    }
+    return compare("--help", measure(works), [], ["import typer and rich"], 10**9)
 
 
 def main() -> None:
@@ -42,7 +39,6 @@ def main() -> None:
         room = Path(name)
         shards = make_model(room / "model")
         volume = sum(path.stat().st_size for path in shards)
-        warm_up(room, volume)
         print(f"medians of {RUNS}, client on core {CLIENT_CORE}, {volume / 1e9:.2f} GB on tmpfs\n")
         if "layouts" in wanted:
             figures["pack"] = bench_pack(room, room / "model", shards, volume)

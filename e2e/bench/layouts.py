@@ -4,70 +4,74 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from e2e.bench.measure import MODELCTL, RUNS, bytes_read, median, run
-from e2e.bench.model import SHARD_MIB, SHARDS
+from e2e.bench.measure import MODELCTL, Cost, bytes_read, call, measure, run
+from e2e.bench.model import SHARD_MIB, SHARDS, warm_up
 from e2e.bench.parts import pack_parts, pull_parts
 from e2e.bench.peers import oras_from_layout, oras_to_layout, pinned_registry, skopeo
-from e2e.bench.show import compare, measure_parts
+from e2e.bench.show import compare
 
 
 def bench_pack(room: Path, model: Path, shards: list[Path], volume: int) -> dict[str, Any]:
-    store, scratch, folder = room / "store", room / "scratch", room / "dir"
+    store, scratch, folder, peer = room / "store", room / "scratch", room / "dir", room / "peer"
     pack = [MODELCTL, "pack", str(model), f"oci:{store}:v1", "--quiet", "--jobs", "4"]
-
-    def clear() -> None:
-        for path in (store, scratch, room / "peer"):
-            shutil.rmtree(path, ignore_errors=True)
-        scratch.mkdir()
-
-    parts = measure_parts(pack_parts(shards, scratch), clear)
-    ours = {"pack": median(RUNS, lambda: run(pack), clear)}
-    ours["pack, unchanged, same store"] = median(RUNS, lambda: run(pack))
-    clear()
-    read, mapped = bytes_read([*pack[:-1], "1"], model)
-    subprocess.run(skopeo(f"oci:{store}:v1", f"dir:{folder}"), check=True)
-    peers = {"skopeo dir: to oci:": median(RUNS, lambda: run(skopeo(f"dir:{folder}", f"oci:{room}/peer:v1")), clear)}
+    subprocess.run([*pack[:3], f"oci:{room}/first:v1", "-q"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(skopeo(f"oci:{room}/first:v1", f"dir:{folder}"), check=True)
+    shutil.rmtree(room / "first")
+    parts = pack_parts(shards, scratch)
     with pinned_registry(room / "registry") as server:
+        works: dict[str, Callable[[], Cost]] = {
+            **{name: partial(call, work) for name, work in parts.items()},
+            "modelctl pack": lambda: run(pack),
+            "modelctl pack, unchanged": lambda: run(pack),
+            "skopeo dir: to oci:": lambda: run(skopeo(f"dir:{folder}", f"oci:{peer}:v1")),
+            "oras-py files to layout": lambda: run(oras_to_layout(model, server.host, peer)),
+        }
 
-        def clear_all() -> None:
-            clear()
+        def before(name: str) -> None:
+            for path in (scratch, peer, *([] if name.endswith("unchanged") else [store])):
+                shutil.rmtree(path, ignore_errors=True)
+            scratch.mkdir()
             server.empty()
+            warm_up(room, volume)
 
-        command = oras_to_layout(model, server.host, room / "peer")
-        peers["oras-py files to layout"] = median(RUNS, lambda: run(command), clear_all)
+        rounds = measure(works, before)
+    read, mapped = bytes_read([*pack[:-1], "1"], model)
     shutil.rmtree(folder)
-    figures = compare(f"pack {SHARDS} x {SHARD_MIB} MiB into a layout", parts, ours, peers, volume)
+    title = f"pack {SHARDS} x {SHARD_MIB} MiB into a layout"
+    figures = compare(title, rounds, list(parts), ["modelctl pack", "modelctl pack, unchanged"], volume)
     print(f"shard bytes read {read / volume:.4f}x, mapped {mapped}\n")
     return figures | {"read_ratio": read / volume, "mapped": mapped}
 
 
 def bench_pull(room: Path, model: Path, shards: list[Path], volume: int) -> dict[str, Any]:
-    store, scratch, out = room / "store", room / "scratch", room / "out"
+    store, scratch, out, peer = room / "store", room / "scratch", room / "out", room / "peer"
     shutil.rmtree(store, ignore_errors=True)
     subprocess.run([MODELCTL, "pack", str(model), f"oci:{store}:v1", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     pull = [MODELCTL, "pull", f"oci:{store}:v1", str(out), "--quiet", "--jobs", "4"]
-
-    def clear() -> None:
-        for path in (scratch, out, room / "peer"):
-            shutil.rmtree(path, ignore_errors=True)
-        scratch.mkdir()
-
-    parts = measure_parts(pull_parts(shards, scratch), clear)
-    ours = {"pull": median(RUNS, lambda: run(pull), clear)}
-    ours["pull, all there"] = median(RUNS, lambda: run(pull))
-    clear()
-    peers = {
-        "skopeo oci: to dir:": median(RUNS, lambda: run(skopeo(f"oci:{store}:v1", f"dir:{room}/peer")), clear),
-    }
+    parts = pull_parts(shards, scratch)
     with pinned_registry(room / "registry-back") as server:
+        works: dict[str, Callable[[], Cost]] = {
+            **{name: partial(call, work) for name, work in parts.items()},
+            "modelctl pull": lambda: run(pull),
+            "modelctl pull, all there": lambda: run(pull),
+            "skopeo oci: to dir:": lambda: run(skopeo(f"oci:{store}:v1", f"dir:{peer}")),
+            "oras-py layout to files": lambda: run(oras_from_layout(store, server.host, peer)),
+        }
 
-        def clear_all() -> None:
-            clear()
+        def before(name: str) -> None:
+            for path in (scratch, peer, *([] if name.endswith("all there") else [out])):
+                shutil.rmtree(path, ignore_errors=True)
+            scratch.mkdir()
             server.empty()
+            warm_up(room, volume)
 
-        command = oras_from_layout(store, server.host, room / "peer")
-        peers["oras-py layout to files"] = median(RUNS, lambda: run(command), clear_all)
-    return compare(f"pull {SHARDS} x {SHARD_MIB} MiB from a layout, proved", parts, ours, peers, volume)
+        rounds = measure(works, before)
+    shutil.rmtree(store)
+    shutil.rmtree(out, ignore_errors=True)
+    title = f"pull {SHARDS} x {SHARD_MIB} MiB from a layout, proved"
+    return compare(title, rounds, list(parts), ["modelctl pull", "modelctl pull, all there"], volume)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,10 @@ class Cost(NamedTuple):
     wall: float
     cpu: float
     rss: int
+
+
+Rounds = dict[str, list[Cost]]
+"""What each work cost, a round an item."""
 
 
 def run(command: Sequence[str]) -> Cost:
@@ -59,12 +63,18 @@ def call(work: Callable[[], int | None]) -> Cost:
     return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
-def median(times: int, work: Callable[[], Cost], before: Callable[[], object] = lambda: None) -> Cost:
-    """Return the medians of several runs, each after `before`."""
-    costs = []
-    for _ in range(times):
-        before()
-        costs.append(work())
+def measure(works: Mapping[str, Callable[[], Cost]], before: Callable[[str], object] = lambda name: None) -> Rounds:
+    """Measure each work once a round, `RUNS` rounds, so that all of a round see the machine in one mood."""
+    rounds: Rounds = {name: [] for name in works}
+    for _ in range(RUNS):
+        for name, work in works.items():
+            before(name)
+            rounds[name].append(work())
+    return rounds
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """Return the medians of several runs, and the largest resident set of any."""
     return Cost(
         statistics.median(cost.wall for cost in costs),
         statistics.median(cost.cpu for cost in costs),

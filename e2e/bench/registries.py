@@ -10,14 +10,16 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from e2e.bench.measure import MODELCTL, RUNS, Cost, bytes_read, call, median, run
-from e2e.bench.model import SHARD_MIB, SHARDS
+from e2e.bench.measure import MODELCTL, Cost, bytes_read, call, measure, run
+from e2e.bench.model import SHARD_MIB, SHARDS, warm_up
 from e2e.bench.parts import push_parts
 from e2e.bench.peers import oras_pull, oras_push, pinned_registry
-from e2e.bench.show import Row, compare, measure_parts, show
+from e2e.bench.show import compare
 from tests.fakes.registries import Registry
 
 GO = Path(__file__).parents[2] / "build/go/bin"
@@ -31,8 +33,8 @@ def bench_registries(room: Path, model: Path, shards: list[Path], volume: int) -
     with pinned_registry(room / "v3", (str(GO / "registry"), "serve")) as server:
         os.environ["REGCTL_CONFIG"] = str(_regctl_config(room, server))
         figures = {
-            "pack to a registry": _bench_pack(model, shards, server, layout, volume),
-            "push a layout": _bench_push(server, layout, volume),
+            "pack to a registry": _bench_pack(room, shards, server, layout, volume),
+            "push a layout": _bench_push(room, server, layout, volume),
             "push again": _bench_again(server, layout, volume),
             "pull": _bench_pull(room, server, layout, volume),
         }
@@ -46,20 +48,26 @@ def _regctl_config(room: Path, server: Registry) -> Path:
     return path
 
 
-def _bench_pack(model: Path, shards: list[Path], server: Registry, layout: Path, volume: int) -> dict[str, Any]:
+def _bench_pack(room: Path, shards: list[Path], server: Registry, layout: Path, volume: int) -> dict[str, Any]:
+    model = room / "model"
     pack = [MODELCTL, "pack", str(model), f"{server.host}/model:v1", "--quiet", "--jobs", "4"]
-    parts = measure_parts(push_parts(shards), lambda: None)
-    ours = {"pack": median(RUNS, lambda: run(pack), server.empty)}
+    parts = push_parts(shards)
+    works: dict[str, Callable[[], Cost]] = {
+        **{name: partial(call, work) for name, work in parts.items()},
+        "modelctl pack": lambda: run(pack),
+        "oras-py push": lambda: run(oras_push(model, server.host)),
+        "regctl image copy, from a ready layout": lambda: run(_regctl(f"ocidir://{layout}:v1", server)),
+    }
+
+    def before(name: str) -> None:
+        server.empty()
+        warm_up(room, volume)
+
+    rounds = measure(works, before)
     server.empty()
     read, _ = bytes_read([*pack[:-1], "1"], model)
-    peers = {
-        "oras-py push": median(RUNS, lambda: run(oras_push(model, server.host)), server.empty),
-        "regctl image copy, from a ready layout": median(
-            RUNS, lambda: run(_regctl(f"ocidir://{layout}:v1", server)), server.empty
-        ),
-    }
     title = f"pack {SHARDS} x {SHARD_MIB} MiB straight into a registry"
-    figures = compare(title, parts, ours, peers, volume)
+    figures = compare(title, rounds, list(parts), ["modelctl pack"], volume)
     print(f"shard bytes read {read / volume:.4f}x\n")
     return figures | {"read_ratio": read / volume}
 
@@ -68,16 +76,21 @@ def _regctl(source: str, server: Registry) -> list[str]:
     return [REGCTL, "image", "copy", source, f"{server.host}/regctl:v1"]
 
 
-def _bench_push(server: Registry, layout: Path, volume: int) -> dict[str, Any]:
+def _bench_push(room: Path, server: Registry, layout: Path, volume: int) -> dict[str, Any]:
     crane = [CRANE, "push", "--insecure", str(layout), f"{server.host}/crane:v1"]
-    ours = median(RUNS, lambda: run(_push(server, layout)), server.empty)
-    peer = median(RUNS, lambda: run(crane), server.empty)
-    rows: list[Row] = [
-        ("crane push", peer, 1.0, 1.0),
-        ("modelctl push", ours, ours.cpu / peer.cpu, ours.wall / peer.wall),
-    ]
-    show(f"push a layout of {SHARDS} x {SHARD_MIB} MiB, digests known", rows, volume)
-    return {"cpu_to_crane": ours.cpu / peer.cpu, "wall_to_crane": ours.wall / peer.wall, "rss": ours.rss}
+
+    def before(name: str) -> None:
+        server.empty()
+        warm_up(room, volume)
+
+    works = {"crane push": lambda: run(crane), "modelctl push": lambda: run(_push(server, layout))}
+    return compare(
+        f"push a layout of {SHARDS} x {SHARD_MIB} MiB, digests known",
+        measure(works, before),
+        [],
+        ["crane push"],
+        volume,
+    )
 
 
 def _push(server: Registry, layout: Path) -> list[str]:
@@ -104,17 +117,12 @@ def _bench_again(server: Registry, layout: Path, volume: int) -> dict[str, Any]:
             connection.request("PUT", f"/v2/pushed/manifests/{name}", blob, headers)
             connection.getresponse().read()
 
-    ours = median(RUNS, lambda: run(_push(server, layout)))
-    start = median(RUNS, lambda: run([MODELCTL, "--version"]))
-    bare = median(RUNS, lambda: call(loop))
-    work = Cost(ours.wall - start.wall, ours.cpu - start.cpu, ours.rss)
-    rows: list[Row] = [
-        ("the same requests in a loop", bare, 1.0, 1.0),
-        ("modelctl push", ours, ours.cpu / bare.cpu, ours.wall / bare.wall),
-        ("modelctl push, less its start", work, work.cpu / bare.cpu, work.wall / bare.wall),
-    ]
-    show("push what is there", rows, volume)
-    return {"wall_to_loop": ours.wall / bare.wall, "wall_to_loop_less_start": work.wall / bare.wall}
+    works = {
+        "the same requests in a loop": lambda: call(loop),
+        "modelctl push": lambda: run(_push(server, layout)),
+        "modelctl --version": lambda: run([MODELCTL, "--version"]),
+    }
+    return compare("push what is there", measure(works), [], ["the same requests in a loop"], volume)
 
 
 def _bench_pull(room: Path, server: Registry, layout: Path, volume: int) -> dict[str, Any]:
@@ -122,21 +130,24 @@ def _bench_pull(room: Path, server: Registry, layout: Path, volume: int) -> dict
     run(_push(server, layout))
     out = room / "out"
 
-    def clear() -> None:
+    def before(name: str) -> None:
         shutil.rmtree(out, ignore_errors=True)
+        warm_up(room, volume)
 
     pull = [MODELCTL, "pull", f"{server.host}/pushed:v1", str(out), "--quiet", "--jobs", "4"]
     crane = [CRANE, "pull", "--insecure", "--format", "oci", f"{server.host}/pushed:v1", str(out)]
-    peer = median(RUNS, lambda: run(crane), clear)
-    ours = median(RUNS, lambda: run(pull), clear)
-    clear()
     run(oras_push(room / "model", server.host))
-    oras = median(RUNS, lambda: run(oras_pull(server.host, out)), clear)
-    rows: list[Row] = [
-        ("crane pull --format oci", peer, 1.0, 1.0),
-        ("modelctl pull, proved, as files", ours, ours.cpu / peer.cpu, ours.wall / peer.wall),
-        ("oras-py pull, unproved", oras, oras.cpu / peer.cpu, oras.wall / peer.wall),
-    ]
-    show(f"pull {SHARDS} x {SHARD_MIB} MiB from a registry", rows, volume)
-    clear()
-    return {"cpu_to_crane": ours.cpu / peer.cpu, "wall_to_crane": ours.wall / peer.wall, "rss": ours.rss}
+    works = {
+        "crane pull --format oci": lambda: run(crane),
+        "modelctl pull, proved, as files": lambda: run(pull),
+        "oras-py pull, unproved": lambda: run(oras_pull(server.host, out)),
+    }
+    figures = compare(
+        f"pull {SHARDS} x {SHARD_MIB} MiB from a registry",
+        measure(works, before),
+        [],
+        ["crane pull --format oci"],
+        volume,
+    )
+    shutil.rmtree(out, ignore_errors=True)
+    return figures

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from e2e.bench.measure import RUNS, Cost, call, median
+from e2e.bench.measure import Cost, Rounds, middle
+
+SUM = "sum of the parts"
 
 Row = tuple[str, Cost, float | None, float | None]
-
-
-def measure_parts(parts: Mapping[str, Callable[[], None]], clear: Callable[[], object]) -> dict[str, Cost]:
-    return {name: median(RUNS, lambda work=work: call(work), clear) for name, work in parts.items()}
 
 
 def show(title: str, rows: list[Row], volume: int) -> None:
@@ -34,17 +33,38 @@ def show(title: str, rows: list[Row], volume: int) -> None:
     Console(width=120).print(table)
 
 
-def compare(
-    title: str, parts: dict[str, Cost], ours: dict[str, Cost], peers: dict[str, Cost], volume: int
-) -> dict[str, Any]:
-    """Print one table: the parts and their sum, ours as a ratio to that, the peers as a ratio to ours."""
-    whole = Cost(sum(cost.wall for cost in parts.values()), sum(cost.cpu for cost in parts.values()), 0)
-    first = next(iter(ours.values()))
-    rows: list[Row] = [(name, cost, None, None) for name, cost in parts.items()]
-    rows.append(("sum of the parts", whole, 1.0, 1.0))
-    rows += [(f"modelctl {name}", cost, cost.cpu / whole.cpu, cost.wall / whole.wall) for name, cost in ours.items()]
-    rows += [(f"{name}, to ours", cost, cost.cpu / first.cpu, cost.wall / first.wall) for name, cost in peers.items()]
-    show(title, rows, volume)
-    return {name: {"wall_s": cost.wall, "cpu_s": cost.cpu, "rss": cost.rss} for name, cost, *_ in rows} | {
-        "cpu_ratio": first.cpu / whole.cpu
+def compare(title: str, rounds: Rounds, parts: Sequence[str], ours: Sequence[str], volume: int) -> dict[str, Any]:
+    """Print one table: the parts and their sum, ours as a ratio to that, all others as a ratio to the first of ours.
+
+    A ratio is the median of those of the rounds: what the machine did to a whole round leaves it as it is.
+    """
+    if parts:
+        sums = [_sum(costs) for costs in zip(*(rounds[name] for name in parts), strict=True)]
+        rounds = {**rounds, SUM: sums}
+    bases = {name: SUM for name in ours if parts} | {
+        name: ours[0] for name in rounds if name not in (*parts, *ours, SUM)
     }
+    order = [*parts, *([SUM] if parts else []), *ours, *(name for name in rounds if name not in (*parts, *ours, SUM))]
+    rows: list[Row] = []
+    for name in order:
+        base = bases.get(name)
+        label = name if base in (None, SUM) else f"{name}, to {base}"
+        ratios = _ratios(rounds[name], rounds[base]) if base else (None, None)
+        rows.append((label, middle(rounds[name]), *ratios))
+    show(title, rows, volume)
+    return {
+        name: {"wall_s": cost.wall, "cpu_s": cost.cpu, "rss": cost.rss, "cpu_ratio": cpu, "wall_ratio": wall}
+        for name, cost, cpu, wall in rows
+    }
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    return Cost(sum(cost.wall for cost in costs), sum(cost.cpu for cost in costs), 0)
+
+
+def _ratios(costs: Sequence[Cost], bases: Sequence[Cost]) -> tuple[float, float]:
+    pairs = list(zip(costs, bases, strict=True))
+    return (
+        statistics.median(cost.cpu / base.cpu for cost, base in pairs),
+        statistics.median(cost.wall / base.wall for cost, base in pairs),
+    )
