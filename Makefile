@@ -7,7 +7,7 @@ COMMANDS = mkdir -p build && $(BIN)/typer modelctl.cli.main utils docs --name mo
 
 .PHONY: demo test check e2e bench docs lock setup clean
 
-demo: .venv/demo.stamp
+demo: .venv/demo.stamp build/apt-demo.stamp
 	$(RUN) -m e2e.demo
 
 test: .venv/dev.stamp build/apt.stamp
@@ -57,8 +57,8 @@ clean:
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/demo.txt
 	touch $@
 
-build/apt.stamp: e2e/apt.txt
-	e2e/install-apt e2e/apt.txt
+build/apt.stamp build/apt-demo.stamp: build/%.stamp: e2e/%.txt
+	e2e/install-apt $<
 	mkdir -p build && touch $@
 
 build/go.stamp: e2e/go.txt .venv/dev.stamp

@@ -1,4 +1,4 @@
-"""`make demo`: pack, pull, prove and repack a real model of 90 MB; show every command before it runs.
+"""`make demo`: pack, pull, prove, push and repack a real model of 90 MB; show every command before it runs.
 
 The model is sentence-transformers/all-MiniLM-L6-v2 from PyPI, cut into four shards as transformers writes them. Every
 claim is compared with the bytes; the first that does not hold ends the demo with status 1.
@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+
+from tests.fakes.registries import registry
 
 ROOM = Path("build/demo")
 MODEL, STORE, PULLED = ROOM / "model", f"oci:{ROOM}/store", ROOM / "pulled"
@@ -125,6 +127,13 @@ def main() -> None:
     ]
     steps.append(run("verify the pulled folder", "modelctl", "verify", PULLED, "--against", f"{STORE}:v1"))
     run("inspect", "modelctl", "inspect", f"{STORE}:v1", "--tensors", lines=12)
+
+    with registry(ROOM / "registry") as server:
+        place = f"{server.host}/demo/minilm:v1"
+        steps.append(run("push to a registry", "modelctl", "push", f"{STORE}:v1", place))
+        steps.append(run("push again", "modelctl", "push", f"{STORE}:v1", place))
+        steps.append(run("pull from it", "modelctl", "pull", place, ROOM / "from-registry"))
+        run("diff", "diff", "--recursive", "--brief", MODEL, ROOM / "from-registry")
 
     pulled = load_weight(PULLED / json.loads((PULLED / INDEX).read_bytes())["weight_map"][WEIGHT])
     claim = f"{WEIGHT} {pulled.dtype}{list(pulled.shape)} from the pulled shard is the original's, bit for bit"

@@ -48,6 +48,9 @@ def pack(
     max_layers: Annotated[
         int, typer.Option(min=2, help="Above it, neighbouring shards share a layer. Raw layers do not count.")
     ] = 110,
+    if_exists: Annotated[
+        str, typer.Option(help="What to do about a tag that points elsewhere: fail, skip or replace.")
+    ] = "replace",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the layers, write nothing.")
     ] = False,
@@ -64,10 +67,12 @@ def pack(
     \b
     Examples:
       modelctl pack ./Qwen3-8B oci:./store:v1
+      modelctl pack ./Qwen3-8B registry.example/qwen/qwen3-8b:v1
       modelctl pack ./Qwen3-8B oci:./store:v1 --layout image,modelpack
       modelctl pack ./Qwen3-8B oci:./store:v1 --exclude '*.md' --dry-run
     """
     from modelctl.core.reference import parse_reference
+    from modelctl.flows.if_exists import check_if_exists
     from modelctl.flows.pack import PackOptions
     from modelctl.flows.pack import pack as run
 
@@ -81,6 +86,7 @@ def pack(
         max_layers=max_layers,
         jobs=jobs,
         dry_run=dry_run,
+        if_exists=check_if_exists(if_exists),
         access=access,
     )
     with report.progress("pack", quiet=quiet) as progress:

@@ -39,7 +39,7 @@ def push(
       modelctl push registry.example/qwen/qwen3-8b:v1 oci:./store:v1
     """
     from modelctl.core.reference import parse_reference
-    from modelctl.flows.push import check_if_exists
+    from modelctl.flows.if_exists import check_if_exists
     from modelctl.flows.push import push as run
 
     places = [parse_reference(text) for text in destinations]

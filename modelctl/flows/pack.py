@@ -18,6 +18,7 @@ from modelctl.core.protocols import BytesBlob, Source, Store
 from modelctl.core.reference import LATEST, Reference, check_tag
 from modelctl.core.types import Descriptor, Entry, digest_of
 from modelctl.flows.crc32 import read_crc32_list
+from modelctl.flows.if_exists import IfExists, may_tag
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 from modelctl.packing.artifact import load_artifact
@@ -49,6 +50,7 @@ class PackOptions:
     max_layers: int = MAX_LAYERS
     jobs: int = 4
     dry_run: bool = False
+    if_exists: IfExists = "replace"
     access: Access = DEFAULT
 
 
@@ -124,7 +126,8 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
         sealed = workers.run(seal_one, plan)
         roots = _publish(store, layouts, sealed, options.annotations)
         for root, name in zip(roots, tags, strict=True):
-            store.tag(root, name)
+            if may_tag(store, name, root, options.if_exists):
+                store.tag(root, name)
     return PackReport(
         artifacts=[
             PackedArtifact(

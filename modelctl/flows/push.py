@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import msgspec
 
 from modelctl.core.access import DEFAULT, Access
-from modelctl.core.errors import Conflict, NotFound, UsageProblem
+from modelctl.core.errors import NotFound, UsageProblem
 from modelctl.core.media_types import FILEPATH
 from modelctl.core.progress import Progress
 from modelctl.core.protocols import Store
 from modelctl.core.reference import LATEST, Reference
 from modelctl.core.types import Descriptor
+from modelctl.flows.if_exists import IfExists, may_tag
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 from modelctl.packing.artifact import parse_manifest, read_document
 from modelctl.packing.manifest import MAX_DOCUMENT_SIZE
 from modelctl.registry.copy import Copied, copy_blob, failing
-
-IfExists = Literal["fail", "skip", "replace"]
-"""What to do about a tag that points elsewhere."""
 
 
 class PushReport(msgspec.Struct, kw_only=True):
@@ -36,14 +33,6 @@ class PushReport(msgspec.Struct, kw_only=True):
     skipped: list[str]
     mounted: list[str]
     tagged: bool
-
-
-def check_if_exists(text: str) -> IfExists:
-    """Return `text`, or raise `UsageProblem`."""
-    for known in get_args(IfExists):
-        if text == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageProblem(f"--if-exists {text}", why=f"it is one of {', '.join(get_args(IfExists))}")
 
 
 def push(
@@ -74,23 +63,6 @@ def push(
         workers = Workers(jobs, progress)
         reports.append(_push_one(_Artifact(origin, root, raw), destination, workers, if_exists, access))
     return reports
-
-
-def may_tag(store: Store, name: str, root: Descriptor, if_exists: IfExists) -> bool:
-    """Say whether `name` may be pointed at `root`; `Conflict` when it must not."""
-    if if_exists == "replace":
-        return True
-    try:
-        present = store.resolve(name)
-    except NotFound:
-        return True
-    if present.digest != root.digest and if_exists == "fail":
-        raise Conflict(
-            f"{store}:{name} points elsewhere",
-            why=f"to {present.digest}, not to {root.digest}",
-            hint="name another tag, or --if-exists replace",
-        )
-    return present.digest == root.digest
 
 
 @dataclass(frozen=True)

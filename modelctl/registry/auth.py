@@ -144,9 +144,9 @@ class Authenticator:
             return
         raise Denied(
             f"registry {self._registry}",
-            why=f"it sends credentials to another place: {place.scheme}://{place.netloc}"
+            why=f"it sends credentials to another place: {place.scheme}://{_host(realm)}"
             + ("" if secure else ", which is not HTTPS"),
-            hint=f"--trust-realm {place.netloc}, if that is right",
+            hint=f"--trust-realm {_host(realm)}, if that is right",
         )
 
 
@@ -182,7 +182,7 @@ def _is_http(url: str) -> bool:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).netloc
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _is_loopback(host: str) -> bool:

@@ -104,7 +104,7 @@ class Transport:
 
     def _speaks_tls(self) -> bool:
         place = urlsplit(f"//{self._address}")
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         connection = http.client.HTTPSConnection(place.hostname or "", place.port or 443, timeout=5, context=context)
@@ -166,8 +166,20 @@ class Transport:
             return _ForwardedConnection(host, port, timeout, place.netloc, _proxy_headers(proxy))
         return http.client.HTTPConnection(host, port, timeout=timeout)
 
-    def url(self, path: str) -> str:
-        return urljoin(self.origin, path)
+    def url(self, place: str) -> str:
+        """Return the URL of a path, or of a place that the registry names; `BadAnswer` when it leaves TLS."""
+        return self._joined(self.origin, place, place)
+
+    def _joined(self, base: str, place: str, what: str) -> str:
+        name = f"registry {self.registry}, {redacted(what)}"
+        try:
+            target = urljoin(base, place)
+            scheme = urlsplit(target).scheme
+        except ValueError as error:
+            raise BadAnswer(name, why="it names a place that is not a URL") from error
+        if scheme not in ("http", "https") or (urlsplit(base).scheme == "https" and scheme == "http"):
+            raise BadAnswer(name, why=f"it leads from {urlsplit(base).scheme.upper()} to {redacted(target)}")
+        return target
 
     def headers(self, url: str, scope: str) -> dict[str, str]:
         """Return what goes with every request; credentials only when `url` is the registry's own."""
@@ -216,16 +228,10 @@ class Transport:
         raise BadAnswer(f"registry {self.registry}, {what or path}", why="redirects or challenges without end")
 
     def _redirected(self, method: str, url: str, location: str, what: str) -> str:
-        """Return where a redirect leads: never from HTTPS to HTTP, and elsewhere only with what has no body."""
-        name = f"registry {self.registry}, {redacted(what)}"
-        try:
-            target = urljoin(url, location)
-            scheme = urlsplit(target).scheme
-        except ValueError as error:
-            raise BadAnswer(name, why="it redirects to what is not a URL") from error
-        if scheme not in ("http", "https") or (urlsplit(url).scheme == "https" and scheme == "http"):
-            raise BadAnswer(name, why=f"it redirects from {urlsplit(url).scheme.upper()} to {redacted(target)}")
+        """Return where a redirect leads: elsewhere only what has no body."""
+        target = self._joined(url, location, what)
         if method not in ("GET", "HEAD") and not self.is_own(target):
+            name = f"registry {self.registry}, {redacted(what)}"
             raise BadAnswer(name, why=f"it redirects a {method} to {redacted(target)}")
         return target
 
@@ -332,7 +338,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def redacted(url: str) -> str:
     """Return a URL without what may be secret: user, password, query."""
-    place = urlsplit(url)
+    try:
+        place = urlsplit(url)
+    except ValueError:
+        return "what is not a URL"
     return f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if place.scheme and place.netloc else url
 
 
