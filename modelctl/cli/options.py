@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from modelctl.core.choices import IfExists
+
 
 class Output(StrEnum):
     """How a result is printed on stdout."""
@@ -21,6 +23,7 @@ OutputFlag = Annotated[
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes on stderr.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 JobsFlag = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="How many shards to work on at once.")]
+IfExistsFlag = Annotated[IfExists, typer.Option(help="What to do about a tag that points elsewhere.")]
 IncludeFlag = Annotated[
     list[str],
     typer.Option("--include", metavar="GLOB", help="Take only files that match; `*` also matches `/`."),

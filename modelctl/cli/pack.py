@@ -8,7 +8,16 @@ import typer
 
 from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
-from modelctl.cli.options import DebugFlag, ExcludeFlag, IncludeFlag, JobsFlag, Output, OutputFlag, QuietFlag
+from modelctl.cli.options import (
+    DebugFlag,
+    ExcludeFlag,
+    IfExistsFlag,
+    IncludeFlag,
+    JobsFlag,
+    Output,
+    OutputFlag,
+    QuietFlag,
+)
 from modelctl.cli.text import count, human
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.errors import UsageProblem
@@ -48,9 +57,7 @@ def pack(
     max_layers: Annotated[
         int, typer.Option(min=2, help="Above it, neighbouring shards share a layer. Raw layers do not count.")
     ] = 110,
-    if_exists: Annotated[
-        str, typer.Option(help="What to do about a tag that points elsewhere: fail, skip or replace.")
-    ] = "replace",
+    if_exists: IfExistsFlag = "replace",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the layers, write nothing.")
     ] = False,
@@ -72,7 +79,6 @@ def pack(
       modelctl pack ./Qwen3-8B oci:./store:v1 --exclude '*.md' --dry-run
     """
     from modelctl.core.reference import parse_reference
-    from modelctl.flows.if_exists import check_if_exists
     from modelctl.flows.pack import PackOptions
     from modelctl.flows.pack import pack as run
 
@@ -86,7 +92,7 @@ def pack(
         max_layers=max_layers,
         jobs=jobs,
         dry_run=dry_run,
-        if_exists=check_if_exists(if_exists),
+        if_exists=if_exists,
         access=access,
     )
     with report.progress("pack", quiet=quiet) as progress:

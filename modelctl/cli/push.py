@@ -8,7 +8,7 @@ import typer
 
 from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
-from modelctl.cli.options import DebugFlag, JobsFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
+from modelctl.cli.options import DebugFlag, IfExistsFlag, JobsFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
 from modelctl.cli.text import count, human
 from modelctl.core.access import DEFAULT, Access
 
@@ -19,9 +19,7 @@ def push(
     destinations: Annotated[
         list[str], typer.Argument(metavar="DEST...", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG.")
     ],
-    if_exists: Annotated[
-        str, typer.Option(help="What to do about a tag that points elsewhere: fail, skip or replace.")
-    ] = "replace",
+    if_exists: IfExistsFlag = "replace",
     jobs: JobsFlag = 4,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
@@ -39,7 +37,6 @@ def push(
       modelctl push registry.example/qwen/qwen3-8b:v1 oci:./store:v1
     """
     from modelctl.core.reference import parse_reference
-    from modelctl.flows.if_exists import check_if_exists
     from modelctl.flows.push import push as run
 
     places = [parse_reference(text) for text in destinations]
@@ -48,7 +45,7 @@ def push(
             parse_reference(source),
             places,
             progress,
-            if_exists=check_if_exists(if_exists),
+            if_exists=if_exists,
             jobs=jobs,
             access=access,
         )

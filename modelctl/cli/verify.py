@@ -12,6 +12,7 @@ from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, JobsFlag, Output, OutputFlag, QuietFlag
 from modelctl.cli.text import count
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.choices import Depth
 from modelctl.core.errors import ChecksumMismatch, UsageProblem
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def verify(
     against: Annotated[str, typer.Option(metavar="REF", help="The artifact that a folder must equal.")] = "",
     crc32_file: Annotated[str, typer.Option(metavar="PATH", help="The crc32.txt that a folder must match.")] = "",
     depth: Annotated[
-        str,
+        Depth,
         typer.Option(
             help="size: no content is read. crc: every file, against its CRCs. full: every byte, against "
             "layer digests, tar headers, chunk table and the safetensors validator."
@@ -69,15 +70,15 @@ def print_verified(verified: VerifyReport, output: Output, *, quiet: bool) -> No
 
 
 def _verify(
-    subject: str, against: str, crc32_file: str, depth: str, jobs: int, progress: Progress, access: Access
+    subject: str, against: str, crc32_file: str, depth: Depth, jobs: int, progress: Progress, access: Access
 ) -> VerifyReport:
     from modelctl.core.reference import is_reference, parse_reference
-    from modelctl.flows.verify import check_depth, verify_artifact, verify_crc32_list, verify_folder
+    from modelctl.flows.verify import verify_artifact, verify_crc32_list, verify_folder
 
     if is_reference(subject) and not os.path.isdir(subject):
         if against or crc32_file:
             raise UsageProblem("--against and --crc32-file are for folders", why=f"{subject} is proved by itself")
-        return verify_artifact(parse_reference(subject), check_depth(depth), jobs, progress, access=access)
+        return verify_artifact(parse_reference(subject), depth, jobs, progress, access=access)
     if bool(against) == bool(crc32_file):
         raise UsageProblem(
             f"verify {subject}: against what?",
@@ -85,7 +86,7 @@ def _verify(
             hint=f"modelctl verify {subject} --against REF, or --crc32-file PATH",
         )
     if against:
-        return verify_folder(subject, parse_reference(against), check_depth(depth), jobs, progress, access=access)
+        return verify_folder(subject, parse_reference(against), depth, jobs, progress, access=access)
     return verify_crc32_list(subject, crc32_file, jobs, progress)
 
 

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-from modelctl.core.errors import Conflict, NotFound, UsageProblem
+from modelctl.core.choices import IfExists
+from modelctl.core.errors import Conflict, NotFound
 from modelctl.core.protocols import Store
 from modelctl.core.types import Descriptor
-
-IfExists = Literal["fail", "skip", "replace"]
-"""What to do about a tag that points elsewhere."""
-
-
-def check_if_exists(text: str) -> IfExists:
-    """Return `text`, or raise `UsageProblem`."""
-    for known in get_args(IfExists):
-        if text == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageProblem(f"--if-exists {text}", why=f"it is one of {', '.join(get_args(IfExists))}")
 
 
 def may_tag(store: Store, name: str, root: Descriptor, if_exists: IfExists) -> bool:

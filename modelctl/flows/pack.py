@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.choices import IfExists
 from modelctl.core.errors import Conflict, ModelctlError, UsageProblem
 from modelctl.core.media_types import OCI_MANIFEST
 from modelctl.core.paths import matches, selected
@@ -18,7 +19,7 @@ from modelctl.core.protocols import BytesBlob, Source, Store
 from modelctl.core.reference import LATEST, Reference, check_tag
 from modelctl.core.types import Descriptor, Entry, digest_of
 from modelctl.flows.crc32 import read_crc32_list
-from modelctl.flows.if_exists import IfExists, may_tag
+from modelctl.flows.if_exists import may_tag
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 from modelctl.packing.artifact import load_artifact

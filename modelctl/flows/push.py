@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.choices import IfExists
 from modelctl.core.errors import NotFound, UsageProblem
 from modelctl.core.media_types import FILEPATH
 from modelctl.core.progress import Progress
 from modelctl.core.protocols import Store
 from modelctl.core.reference import LATEST, Reference
 from modelctl.core.types import Descriptor
-from modelctl.flows.if_exists import IfExists, may_tag
+from modelctl.flows.if_exists import may_tag
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 from modelctl.packing.artifact import parse_manifest, read_document

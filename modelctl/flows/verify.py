@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Literal, get_args
 
 import msgspec
 
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.checksum import CHUNK, HASH_SIZE, ChunkHashes, Crcs, feed
-from modelctl.core.errors import ChecksumMismatch, ModelctlError, NotFound, UsageProblem
+from modelctl.core.choices import Depth
+from modelctl.core.errors import ChecksumMismatch, ModelctlError, NotFound
 from modelctl.core.progress import Progress
 from modelctl.core.protocols import Blob, Source, Store
 from modelctl.core.reference import Reference
@@ -27,9 +27,6 @@ from modelctl.packing.artifact import Layer
 from modelctl.packing.crc32_list import CRC32_LIST, Crc32Line, render_crc32_list
 from modelctl.packing.shards import SUFFIX, read_shard
 from modelctl.sources import open_source
-
-Depth = Literal["size", "crc", "full"]
-"""How much is read: nothing but sizes; every file, against its CRCs; every byte, against every digest."""
 
 
 class FileResult(msgspec.Struct, kw_only=True):
@@ -57,14 +54,6 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     def crc32_list(self) -> str:
         """Return the CRC-32s of the bytes that were read, as a crc32.txt."""
         return render_crc32_list(Crc32Line(file.path, int(file.crc32, 16)) for file in self.files if file.crc32)
-
-
-def check_depth(depth: str) -> Depth:
-    """Return `depth`, or raise `UsageProblem`."""
-    for known in get_args(Depth):
-        if depth == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageProblem(f"--depth {depth}", why=f"it is one of {', '.join(get_args(Depth))}")
 
 
 def verify_artifact(

@@ -11,9 +11,10 @@ import pytest
 from blake3 import blake3
 
 from modelctl.core.checksum import CHUNK, Crcs
+from modelctl.core.choices import Depth
 from modelctl.core.errors import DigestMismatch, Invalid, NotFound
 from modelctl.core.progress import Progress
-from modelctl.flows.verify import Depth, verify_artifact
+from modelctl.flows.verify import verify_artifact
 from tests.models import shard, write_model
 from tests.stores import (
     blob_path,

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.errors import Invalid, NotFound, UsageProblem
+from modelctl.core.choices import Depth
+from modelctl.core.errors import Invalid, NotFound
 from modelctl.core.progress import Progress
 from modelctl.flows.crc32 import compute_crc32s
-from modelctl.flows.verify import Depth, VerifyReport, check_depth, verify_crc32_list, verify_folder
+from modelctl.flows.verify import VerifyReport, verify_crc32_list, verify_folder
 from modelctl.node.folder import UNFINISHED
 from tests.stores import files_of, flip, names_in, reference
 
@@ -161,8 +162,3 @@ def test_a_list_of_nothing_is_not_found(model: Path) -> None:
 
     with pytest.raises(NotFound, match="it lists no file"):
         listed(model)
-
-
-def test_a_depth_that_there_is_not_is_refused() -> None:
-    with pytest.raises(UsageProblem, match="size, crc, full"):
-        check_depth("deep")

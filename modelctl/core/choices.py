@@ -1,0 +1,11 @@
+"""What a user may choose among, by name: the values of flags."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Depth = Literal["size", "crc", "full"]
+"""How much `verify` reads: nothing but sizes; every file, against its CRCs; every byte, against every digest."""
+
+IfExists = Literal["fail", "skip", "replace"]
+"""What to do about a tag that points elsewhere."""
