@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from modelctl.core.access import Access
+from modelctl.core.errors import NotFound
 from modelctl.core.progress import Progress
 from modelctl.core.reference import parse_reference
 from modelctl.flows.pack import PackOptions, PackReport, pack
 from modelctl.flows.pull import PullOptions, PullReport, pull
 from modelctl.flows.push import PushReport, push
+from modelctl.flows.stores import open_store
 from modelctl.flows.verify import verify_artifact
 from modelctl.registry.remote import RemoteStore
-from modelctl.registry.transport import Transport
+from modelctl.registry.transport import Transport, read_limited, retrying
 
 ALICE = ("alice", "s3cret")
 """The user that every registry of the tests knows."""
@@ -23,6 +25,12 @@ IMPATIENT = Access(timeout_s=1.0)
 
 def remote(host: str, name: str, **access: Any) -> RemoteStore:
     return RemoteStore(Transport(host, Access(**access)), name)
+
+
+def ask(host: str, path: str = "/v2/", method: str = "GET", body: bytes | None = None, **access: Any) -> bytes:
+    """Send one request, again as often as modelctl does; return the body of a 200 answer."""
+    transport = Transport(host, Access(**{"timeout_s": 5.0, **access}))
+    return read_limited(retrying(lambda: transport.request(method, path, scope="", body=body)))
 
 
 def pack_to(model: Path, text: str, access: Access = IMPATIENT, **options: Any) -> PackReport:
@@ -42,3 +50,12 @@ def problems_at(text: str, access: Access = IMPATIENT) -> dict[str, list[str]]:
     """Verify an artifact to the byte; return {path: problems} of the files that are not right."""
     report = verify_artifact(parse_reference(text), "full", 2, Progress(), access=access)
     return {file.path: file.problems for file in report.bad}
+
+
+def tagged(text: str) -> bool:
+    """Say whether a registry has the tag of a reference."""
+    reference = parse_reference(text)
+    try:
+        return bool(open_store(reference, IMPATIENT).resolve(reference.tag))
+    except NotFound:
+        return False

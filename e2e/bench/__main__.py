@@ -15,7 +15,7 @@ from typing import Any
 
 from e2e.bench.layouts import bench_pack, bench_pull
 from e2e.bench.measure import CLIENT_CORE, MODELCTL, RUNS, measure, run
-from e2e.bench.model import make_model
+from e2e.bench.model import make_model, quiet_memory
 from e2e.bench.registries import bench_registries
 from e2e.bench.show import compare
 
@@ -40,11 +40,12 @@ def main() -> None:
         shards = make_model(room / "model")
         volume = sum(path.stat().st_size for path in shards)
         print(f"medians of {RUNS}, client on core {CLIENT_CORE}, {volume / 1e9:.2f} GB on tmpfs\n")
-        if "layouts" in wanted:
-            figures["pack"] = bench_pack(room, room / "model", shards, volume)
-            figures["pull"] = bench_pull(room, room / "model", shards, volume)
-        if "registries" in wanted:
-            figures |= bench_registries(room, room / "model", shards, volume)
+        with quiet_memory(room, volume):
+            if "layouts" in wanted:
+                figures["pack"] = bench_pack(room, room / "model", shards, volume)
+                figures["pull"] = bench_pull(room, room / "model", shards, volume)
+            if "registries" in wanted:
+                figures |= bench_registries(room, room / "model", shards, volume)
     if "help" in wanted:
         figures["help"] = bench_help()
     Path("build").mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.bench.measure import MODELCTL, Cost, bytes_read, call, measure, run
-from e2e.bench.model import SHARD_MIB, SHARDS, warm_up
+from e2e.bench.model import SHARD_MIB, SHARDS
 from e2e.bench.parts import pack_parts, pull_parts
 from e2e.bench.peers import oras_from_layout, oras_to_layout, pinned_registry, skopeo
 from e2e.bench.show import compare
@@ -37,7 +37,6 @@ def bench_pack(room: Path, model: Path, shards: list[Path], volume: int) -> dict
                 shutil.rmtree(path, ignore_errors=True)
             scratch.mkdir()
             server.empty()
-            warm_up(room, volume)
 
         rounds = measure(works, before)
     read, mapped = bytes_read([*pack[:-1], "1"], model)
@@ -68,7 +67,6 @@ def bench_pull(room: Path, model: Path, shards: list[Path], volume: int) -> dict
                 shutil.rmtree(path, ignore_errors=True)
             scratch.mkdir()
             server.empty()
-            warm_up(room, volume)
 
         rounds = measure(works, before)
     shutil.rmtree(store)

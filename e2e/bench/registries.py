@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.bench.measure import MODELCTL, Cost, bytes_read, call, measure, run
-from e2e.bench.model import SHARD_MIB, SHARDS, warm_up
+from e2e.bench.model import SHARD_MIB, SHARDS
 from e2e.bench.parts import push_parts
 from e2e.bench.peers import oras_pull, oras_push, pinned_registry
 from e2e.bench.show import compare
@@ -61,7 +61,6 @@ def _bench_pack(room: Path, shards: list[Path], server: Registry, layout: Path, 
 
     def before(name: str) -> None:
         server.empty()
-        warm_up(room, volume)
 
     rounds = measure(works, before)
     server.empty()
@@ -81,7 +80,6 @@ def _bench_push(room: Path, server: Registry, layout: Path, volume: int) -> dict
 
     def before(name: str) -> None:
         server.empty()
-        warm_up(room, volume)
 
     works = {"crane push": lambda: run(crane), "modelctl push": lambda: run(_push(server, layout))}
     return compare(
@@ -132,7 +130,6 @@ def _bench_pull(room: Path, server: Registry, layout: Path, volume: int) -> dict
 
     def before(name: str) -> None:
         shutil.rmtree(out, ignore_errors=True)
-        warm_up(room, volume)
 
     pull = [MODELCTL, "pull", f"{server.host}/pushed:v1", str(out), "--quiet", "--jobs", "4"]
     crane = [CRANE, "pull", "--insecure", "--format", "oci", f"{server.host}/pushed:v1", str(out)]

@@ -36,13 +36,15 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm", "COLUMNS": "100"} | changes
 
 
-def run(*args: str | Path, stdout: int = subprocess.PIPE, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run `modelctl` with `args`; `changes` are of its environment."""
+def run(
+    *args: str | Path, stdin: str = "", stdout: int = subprocess.PIPE, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `modelctl` with `args` and `stdin`; `changes` are of its environment."""
     return subprocess.run(
         [*MODELCTL, *map(str, args)],
         stdout=stdout,
         stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         text=True,
         encoding="utf-8",
         env=environment(**changes),

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -32,7 +32,7 @@ Kind = Literal[
     "short",  # the answer says `at` bytes less, and has them less
     "endless",  # the answer's body has no end
     "wrong-range",  # the answer's Content-Range starts elsewhere
-    "whole",  # a range request is answered with 200 and all of it
+    "whole",  # a range request is answered with 200 and all of it, as who does not know ranges does
     "redirect",  # 307 to `headers["Location"]`
 ]
 
@@ -63,6 +63,8 @@ class Proxy:
     faults: list[Fault]
     requests: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    scheme: str = "http"
     patched: int = 0
     kept: int = 0
     struck: int = 0
@@ -94,7 +96,7 @@ def fault_proxy(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None
     listener = _Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
     if tls:
         listener.socket = tls.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
-    proxy = Proxy(f"127.0.0.1:{listener.server_port}", upstream, list(faults))
+    proxy = Proxy(f"127.0.0.1:{listener.server_port}", upstream, list(faults), scheme="https" if tls else "http")
     listener.RequestHandlerClass = _handler(proxy)
     thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
     thread.start()
@@ -133,6 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.proxy.lock:
             self.proxy.requests.append(line)
             self.proxy.authorizations.append(self.headers.get("Authorization", ""))
+            self.proxy.ranges.append(self.headers.get("Range", ""))
         fault = self.proxy.fault_for(line)
         kind = fault.kind if fault else ""
         if fault and kind in ("status", "redirect"):
@@ -143,13 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
             connection.getresponse().read()
             connection.close()
         with suppress(OSError, http.client.HTTPException):
-            connection = self._upstream(self.command, dict(self.headers.items()))
-            if not self._send_body(connection, fault):
-                connection.close()
-                self._break()
-                return
-            self._pass_back(connection.getresponse(), fault)
-            connection.close()
+            dropped = "range" if kind == "whole" else ""
+            headers = {name: value for name, value in self.headers.items() if name.lower() != dropped}
+            with closing(self._upstream(self.command, headers)) as connection:
+                if self._send_body(connection, fault):
+                    self._pass_back(connection.getresponse(), fault)
+                    return
+        self._break()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
@@ -169,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _upstream(self, method: str, headers: dict[str, str]) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(self.proxy.upstream, timeout=30)
         connection.putrequest(method, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in ({"Host": self.proxy.host} | headers).items():
+        for name, value in ({"Host": self.proxy.host, "X-Forwarded-Proto": self.proxy.scheme} | headers).items():
             connection.putheader(name, value)
         connection.endheaders()
         return connection
@@ -205,9 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = str(size if kind != "endless" else 1 << 50)
         if kind == "wrong-range":
             headers["Content-Range"] = re.sub(r"bytes \d+", "bytes 7", headers.get("Content-Range", "bytes 0-1/2"))
-        if kind == "less":
+        if kind == "less" and "Range" in headers:
             headers["Range"] = f"0-{int(headers['Range'].partition('-')[2]) // 2}"
-        self.send_response_only(200 if kind == "whole" else answer.status)
+        self.send_response_only(answer.status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -129,11 +129,11 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Write tls.pem and tls.key for 127.0.0.1 into `folder`; return the certificate, which proves itself."""
+    """Write tls.pem and tls.key for 127.0.0.1 and registry.test into `folder`; return the certificate, its own CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(tz=datetime.UTC)
-    addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("registry.test")]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -3,75 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelctl.core.errors import Denied, DiskProblem, Invalid, ModelctlError
-from modelctl.registry.credentials import Credentials, find_credentials, forget_credentials, save_credentials
-
-HOST = "registry.example.com:5000"
-AUTH = base64.b64encode(b"alice:s3:cret").decode()
-HELPER = """\
-#!/usr/bin/env python3
-import json, pathlib, sys
-kept = pathlib.Path({kept!r})
-store = json.loads(kept.read_text()) if kept.exists() else {{}}
-verb, text = sys.argv[1], sys.stdin.read()
-if verb == "get":
-    if text.strip() not in store:
-        print("credentials not found in native keychain")
-        sys.exit(1)
-    print(json.dumps(store[text.strip()]))
-elif verb == "store":
-    entry = json.loads(text)
-    kept.write_text(json.dumps(store | {{entry["ServerURL"]: entry}}))
-elif verb == "erase":
-    store.pop(text.strip(), None)
-    kept.write_text(json.dumps(store))
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of docker's config file; not there yet."""
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    (tmp_path / "docker").mkdir()
-    return tmp_path / "docker" / "config.json"
-
-
-@pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that comes first in PATH."""
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return tmp_path / "bin"
-
-
-@pytest.fixture
-def keychain(path: Path, tmp_path: Path) -> Path:
-    """What the credential helper `test` keeps; not there yet."""
-    install(path, "test", HELPER.format(kept=str(tmp_path / "keychain.json")))
-    return tmp_path / "keychain.json"
-
-
-def install(folder: Path, name: str, text: str, mode: int = 0o755) -> None:
-    program = folder / f"docker-credential-{name}"
-    program.write_text(text)
-    program.chmod(mode)
-
-
-def write(path: Path, **document: Any) -> None:
-    path.write_text(json.dumps(document))
-
-
-def found(registry: str = HOST) -> tuple[str, str, str] | None:
-    credentials = find_credentials(registry)
-    return credentials and (credentials.user, credentials.password, credentials.identity_token)
+from modelctl.registry.credentials import Credentials, find_credentials
+from tests.fakes.docker_config import AUTH, HOST, found, install, write
 
 
 @pytest.mark.parametrize("key", [HOST, f"https://{HOST}", f"http://{HOST}"])
@@ -138,7 +77,7 @@ def test_credentials_do_not_print_their_secrets() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '"x"', "null", '{"auths": []}', '{"auths": {"%s": "x"}}' % HOST, '{"credHelpers": "x"}'],
+    ["", "{", "[]", '"x"', "null", '{"auths": []}', '{"auths": {"x": "y"}}', '{"credHelpers": "x"}'],
 )
 def test_a_config_that_is_malformed_is_named(config: Path, text: str) -> None:
     config.write_text(text)
@@ -239,100 +178,6 @@ def test_a_helper_that_is_no_program_is_named(config: Path, path: Path) -> None:
 
     with pytest.raises(Denied, match="docker-credential-test"):
         find_credentials(HOST)
-
-
-def test_what_is_saved_is_found(config: Path) -> None:
-    save_credentials(HOST, "alice", "s3:cret")
-
-    assert found() == ("alice", "s3:cret", "")
-
-
-def test_what_is_saved_for_docker_hub_is_under_its_old_url(config: Path) -> None:
-    save_credentials("docker.io", "alice", "s3:cret")
-
-    assert json.loads(config.read_text()) == {"auths": {"https://index.docker.io/v1/": {"auth": AUTH}}}
-
-
-def test_saving_leaves_the_rest_of_the_config(config: Path) -> None:
-    write(config, auths={"other": {"auth": AUTH}}, detachKeys="ctrl-x")
-    save_credentials(HOST, "alice", "s3:cret")
-
-    assert json.loads(config.read_text()) == {
-        "auths": {"other": {"auth": AUTH}, HOST: {"auth": AUTH}},
-        "detachKeys": "ctrl-x",
-    }
-
-
-def test_only_the_user_can_read_what_was_saved(config: Path) -> None:
-    write(config)
-    config.chmod(0o644)
-    save_credentials(HOST, "alice", "s3cret")
-
-    assert stat.S_IMODE(config.stat().st_mode) == 0o600
-
-
-def test_a_folder_that_is_missing_is_made_for_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "new"))
-    save_credentials(HOST, "alice", "s3cret")
-
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
-
-
-def test_saving_leaves_no_other_file(config: Path) -> None:
-    save_credentials(HOST, "alice", "s3cret")
-
-    assert [path.name for path in config.parent.iterdir()] == ["config.json"]
-
-
-def test_a_malformed_config_is_not_written_over(config: Path) -> None:
-    config.write_text("{")
-    with pytest.raises(Invalid):
-        save_credentials(HOST, "alice", "s3cret")
-
-    assert config.read_text() == "{"
-
-
-def test_with_a_helper_the_config_holds_no_secret(config: Path, keychain: Path) -> None:
-    write(config, credsStore="test")
-    save_credentials(HOST, "alice", "s3cret")
-
-    assert json.loads(config.read_text()) == {"credsStore": "test"}
-
-
-def test_with_a_helper_what_is_saved_is_found(config: Path, keychain: Path) -> None:
-    write(config, credsStore="test")
-    save_credentials(HOST, "alice", "s3cret")
-
-    assert found() == ("alice", "s3cret", "")
-
-
-def test_a_helper_that_cannot_save_is_named_without_the_secret(config: Path, path: Path) -> None:
-    install(path, "test", "#!/bin/sh\ncat >&2; exit 1\n")
-    write(config, credsStore="test")
-
-    with pytest.raises(Denied, match=r"\A(?!(.|\n)*s3cret)(.|\n)*docker-credential-test store failed"):
-        save_credentials(HOST, "alice", "s3cret")
-
-
-@pytest.mark.parametrize("helper", [{}, {"credsStore": "test"}])
-def test_what_is_forgotten_is_not_found(config: Path, keychain: Path, helper: dict[str, str]) -> None:
-    write(config, **helper)
-    save_credentials(HOST, "alice", "s3cret")
-    forget_credentials(HOST)
-
-    assert found() is None
-
-
-def test_forgetting_leaves_the_others(config: Path) -> None:
-    save_credentials(HOST, "alice", "s3cret")
-    save_credentials("other:5000", "alice", "s3:cret")
-    forget_credentials(HOST)
-
-    assert found("other:5000") == ("alice", "s3:cret", "")
-
-
-def test_what_was_never_saved_cannot_be_forgotten(config: Path) -> None:
-    assert not forget_credentials(HOST)
 
 
 def test_no_error_of_a_config_tells_what_is_in_it(config: Path) -> None:
