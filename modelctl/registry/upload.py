@@ -90,10 +90,11 @@ class RemoteUpload:
         Raises:
             DigestMismatch: It got other bytes.
         """
+        new = not self._arrived(digest)
         retrying(lambda: self._complete(digest))
         if self._journal:
             self._journal.remove()
-        return True
+        return new
 
     def close(self) -> None:
         if self._stream:
@@ -216,7 +217,7 @@ class RemoteUpload:
         return UploadLost(error.what, why=f"the registry lost what it had: {error.why}")
 
     def _arrived(self, digest: Digest) -> bool:
-        """Say whether a PUT that was not answered did its work all the same."""
+        """Say whether the registry has the blob: it had it before, or a PUT that was not answered did its work."""
         path = f"/v2/{self._name}/blobs/{digest}"
         try:
             drain(self._transport.request("HEAD", path, scope=self._scope, what="blob"))
