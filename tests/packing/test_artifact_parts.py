@@ -49,6 +49,13 @@ class TestContradictions:
         with pytest.raises(Invalid, match=f"{count} of its 5 layers are marked"):
             load_artifact(store, edited(store, root, mark))
 
+    def test_without_any_mark_the_table_is_the_last_layer(self, store: MemoryStore, root: Descriptor) -> None:
+        def unmark(manifest: dict[str, Any]) -> None:
+            for layer in manifest["layers"]:
+                del layer["annotations"]
+
+        assert load_artifact(store, edited(store, root, unmark)).table == load_artifact(store, root).table
+
     def test_a_row_whose_layer_is_not_there_is_refused(self, store: MemoryStore, root: Descriptor) -> None:
         changed = with_rows(store, root, lambda rows: [*rows, replace_row(rows[0], path="new", layer=OTHER)])
         with pytest.raises(Invalid, match="new: not in the artifact"):
