@@ -67,6 +67,9 @@ class OciDir:
         self._blobs = self.path / "blobs" / "sha256"
         self._own = self.path / RESERVED
 
+    def __str__(self) -> str:
+        return f"oci:{self.path}"
+
     def create(self) -> None:
         """Make the layout, or what is missing of it.
 

@@ -308,3 +308,25 @@ def test_the_manifest_states_neither_time_nor_host(model: Path, store: Path) -> 
     config = json.loads(blob_path(store, manifest_of(store)["config"]["digest"]).read_bytes())
 
     assert set(config) == {"architecture", "os", "config", "rootfs"}
+
+
+def test_a_tag_that_points_elsewhere_moves(model: Path, store: Path) -> None:
+    before = digest(pack_model(model, store))
+    (model / "README.md").write_text("another\n")
+    after = digest(pack_model(model, store))
+    assert before != after == tags_of(store)["v1"]
+
+
+def test_a_tag_that_points_elsewhere_may_be_left(model: Path, store: Path) -> None:
+    before = digest(pack_model(model, store))
+    (model / "README.md").write_text("another\n")
+    pack_model(model, store, if_exists="skip")
+    assert tags_of(store)["v1"] == before
+
+
+def test_a_tag_that_points_elsewhere_may_be_an_error_that_leaves_it(model: Path, store: Path) -> None:
+    before = digest(pack_model(model, store))
+    (model / "README.md").write_text("another\n")
+    with pytest.raises(Conflict, match=f"oci:{store}:v1 points elsewhere"):
+        pack_model(model, store, if_exists="fail")
+    assert tags_of(store)["v1"] == before
