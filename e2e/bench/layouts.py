@@ -56,7 +56,8 @@ def bench_pull(room: Path, model: Path, shards: list[Path], volume: int) -> dict
     with pinned_registry(room / "registry-back") as server:
         works: dict[str, Callable[[], Cost]] = {
             **{name: partial(call, work) for name, work in parts.items()},
-            "modelctl pull": lambda: run(pull),
+            "modelctl pull --jobs 1": lambda: run([*pull[:-1], "1"]),
+            "modelctl pull --jobs 4": lambda: run(pull),
             "modelctl pull, all there": lambda: run(pull),
             "skopeo oci: to dir:": lambda: run(skopeo(f"oci:{store}:v1", f"dir:{peer}")),
             "oras-py layout to files": lambda: run(oras_from_layout(store, server.host, peer)),
@@ -72,4 +73,10 @@ def bench_pull(room: Path, model: Path, shards: list[Path], volume: int) -> dict
     shutil.rmtree(store)
     shutil.rmtree(out, ignore_errors=True)
     title = f"pull {SHARDS} x {SHARD_MIB} MiB from a layout, proved"
-    return compare(title, rounds, list(parts), ["modelctl pull", "modelctl pull, all there"], volume)
+    return compare(
+        title,
+        rounds,
+        list(parts),
+        ["modelctl pull --jobs 1", "modelctl pull --jobs 4", "modelctl pull, all there"],
+        volume,
+    )

@@ -14,7 +14,7 @@ from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.protocols import Blob
 from modelctl.core.types import FileRow
 
-SEGMENT = 32 * CHUNK
+SEGMENT = 128 * CHUNK
 """Bytes of a file that one thread fills; a larger file is filled by several."""
 
 Segment = tuple[int, int]
