@@ -34,10 +34,10 @@ class PartFolder(Protocol):
 class Part:
     """One file being filled, by segments that several threads may take; the last one gives it its name."""
 
-    def __init__(self, folder: PartFolder, row: FileRow) -> None:
+    def __init__(self, folder: PartFolder, row: FileRow, segment: int = SEGMENT) -> None:
         self._folder, self._row = folder, row
         self._name = part_name(row)
-        self._left = set(segments(row.size))
+        self._left = set(segments(row.size, segment))
         self._fd = -1
         self._lock = threading.Lock()
 
@@ -89,9 +89,9 @@ class Part:
             self._fd = -1
 
 
-def segments(size: int) -> list[Segment]:
-    """Cut a file of `size` bytes into ranges that may be filled side by side."""
-    return [(start, min(start + SEGMENT, size)) for start in range(0, size, SEGMENT)] or [(0, 0)]
+def segments(size: int, length: int = SEGMENT) -> list[Segment]:
+    """Cut a file of `size` bytes into ranges of whole chunks that may be filled side by side."""
+    return [(start, min(start + length, size)) for start in range(0, size, length)] or [(0, 0)]
 
 
 def _bad_chunk(row: FileRow, chunk: int) -> ChecksumMismatch:
