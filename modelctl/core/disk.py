@@ -85,9 +85,9 @@ def write_at(fd: int, data: memoryview, offset: int, name: str) -> None:
             data, offset = data[count:], offset + count
 
 
-def sync_folder(path: str | os.PathLike[str], dir_fd: int | None = None) -> None:
+def sync_folder(path: str | os.PathLike[str]) -> None:
     """Make the renames in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

@@ -14,6 +14,7 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
@@ -295,11 +296,9 @@ def drain(response: urllib3.BaseHTTPResponse) -> bytes:
         Its beginning, for an error to quote.
     """
     data = b""
-    try:
+    with suppress(HTTPError, OSError, http.client.HTTPException):
         data = response.read(MAX_ERROR_SIZE)
         response.read(1)
-    except (HTTPError, OSError, http.client.HTTPException):
-        pass
     response.close()
     return data
 
