@@ -38,7 +38,3 @@ def crc32(
         print_verified(verified, output, quiet=quiet)
     else:
         report.print_result(computed, output, computed.crc32_list())
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(crc32)

@@ -64,7 +64,3 @@ def _lines(inspected: InspectReport) -> Iterator[str]:
             for tensor in file.tensors or []:
                 shape = ",".join(map(str, tensor.shape))
                 yield f"        {tensor.dtype:<5} [{shape}]  {human(tensor.size)} at {tensor.offset}  {tensor.name}"
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(inspect)

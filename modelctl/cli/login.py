@@ -58,8 +58,3 @@ def logout(
 
     log_out(registry, access)
     report.print_result({"registry": registry}, output, f"{registry}\n")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(login)
-    app.command()(logout)

@@ -131,7 +131,3 @@ def _plan_text(packed: PackReport) -> str:
     ]
     places = ", ".join(artifact.reference for artifact in packed.artifacts)
     return "\n".join([*layers, f"{count(packed.files, 'file')}, {human(packed.size)}, would be packed to {places}", ""])
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(pack)

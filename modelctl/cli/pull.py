@@ -59,7 +59,3 @@ def pull(
         quiet=quiet,
     )
     report.print_result(pulled, output, f"{pulled.reference}\n")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(pull)

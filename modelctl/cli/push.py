@@ -56,7 +56,3 @@ def push(
             quiet=quiet,
         )
     report.print_result(pushed, output, "".join(f"{one.reference}\n" for one in pushed))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(push)

@@ -128,8 +128,3 @@ def prune(
     verb = "would be removed" if dry_run else "removed"
     report.note(f"{count(len(pruned.blobs), 'blob')}, {human(pruned.size)}, {verb}", quiet=quiet)
     report.print_result(pruned, output, "".join(f"{blob}\n" for blob in pruned.blobs))
-
-
-def register(app: typer.Typer) -> None:
-    for command in (digest, ls, tag, rm, prune):
-        app.command()(command)

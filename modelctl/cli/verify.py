@@ -97,7 +97,3 @@ def _problem(verified: VerifyReport) -> ChecksumMismatch:
         why="\n       ".join(lines),
         hint="pack, copy or pull these files again",
     )
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(verify)

@@ -18,6 +18,9 @@ copies, for peers, for partial results and for deadlines.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ModelctlError(Exception):
     """An error a user can act on.
@@ -85,3 +88,14 @@ class Conflict(ModelctlError):
 
 class DiskProblem(ModelctlError):
     code, exit_status = "disk", 13
+
+
+@contextmanager
+def failing(side: str) -> Iterator[None]:
+    """Say of an error on which `side` of a copy it happened, "source" or "destination", unless it says so already."""
+    try:
+        yield
+    except ModelctlError as error:
+        if not error.what.startswith(("source: ", "destination: ")):
+            error.what = f"{side}: {error.what}"
+        raise

@@ -25,6 +25,9 @@ Form = Literal["raw", "tar"]
 Digest = NewType("Digest", str)
 """`sha256:<64 hex>`, always lower case. Build one with `parse_digest` or `digest_of`."""
 
+MAX_DOCUMENT_SIZE = 4 << 20
+"""Largest manifest or config [bytes]: what registries take (distribution-spec, "Pushing Manifests")."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 

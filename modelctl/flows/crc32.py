@@ -8,7 +8,8 @@ from contextlib import closing
 
 import msgspec
 
-from modelctl.core.checksum import Crcs, feed
+from modelctl.core.checksum import Crcs
+from modelctl.core.chunks import feed
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import NotFound
 from modelctl.core.paths import check_paths

@@ -10,10 +10,9 @@ import msgspec
 from modelctl.core import media_types
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.reference import Reference
-from modelctl.core.types import Descriptor
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor
 from modelctl.flows.stores import open_artifact, open_store
 from modelctl.packing.artifact import Artifact, Layer, read_document
-from modelctl.packing.manifest import MAX_DOCUMENT_SIZE
 from modelctl.packing.shards import SUFFIX, read_shard
 
 

@@ -9,18 +9,17 @@ import msgspec
 
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import IfExists
-from modelctl.core.errors import NotFound, UsageProblem
+from modelctl.core.errors import NotFound, UsageProblem, failing
 from modelctl.core.media_types import FILEPATH
 from modelctl.core.progress import Progress
 from modelctl.core.protocols import Store
 from modelctl.core.reference import LATEST, Reference
-from modelctl.core.types import Descriptor
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor
 from modelctl.flows.if_exists import may_tag
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 from modelctl.packing.artifact import parse_manifest, read_document
-from modelctl.packing.manifest import MAX_DOCUMENT_SIZE
-from modelctl.registry.copy import Copied, copy_blob, failing
+from modelctl.registry.copy import Copied, copy_blob
 
 
 class PushReport(msgspec.Struct, kw_only=True):

@@ -12,8 +12,9 @@ from contextlib import closing, contextmanager
 import msgspec
 
 from modelctl.core.access import DEFAULT, Access
-from modelctl.core.checksum import CHUNK, HASH_SIZE, ChunkHashes, Crcs, feed
+from modelctl.core.checksum import Crcs
 from modelctl.core.choices import Depth
+from modelctl.core.chunks import CHUNK, HASH_SIZE, ChunkHashes, feed
 from modelctl.core.errors import ChecksumMismatch, ModelctlError, NotFound
 from modelctl.core.progress import Progress
 from modelctl.core.protocols import Blob, Source, Store

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.disk import FileBlob, locked, on_disk
 from modelctl.core.errors import Conflict, DiskProblem, NotFound
 from modelctl.core.protocols import Blob

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from modelctl.core.checksum import BUFFER, CHUNK, ChunkProver, pieces
+from modelctl.core.chunks import BUFFER, CHUNK, ChunkProver, pieces
 from modelctl.core.disk import FileBlob, on_disk, write_at
 from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.protocols import Blob

@@ -16,10 +16,9 @@ import msgspec
 from modelctl.core import media_types
 from modelctl.core.errors import DigestMismatch, Invalid
 from modelctl.core.protocols import Blob, Fetcher
-from modelctl.core.types import Descriptor, Digest, FileRow, Form, Manifest, digest_of, parse_digest
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, FileRow, Form, Manifest, digest_of, parse_digest
 from modelctl.packing.form import Member, Piece, frame
 from modelctl.packing.inflate import InflatedBlob
-from modelctl.packing.manifest import MAX_DOCUMENT_SIZE
 from modelctl.packing.table import MAX_TABLE_SIZE, Table, parse_table
 
 _NOT_OURS = "not an artifact that modelctl packed"

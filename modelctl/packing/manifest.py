@@ -11,12 +11,9 @@ import msgspec
 
 from modelctl.core import media_types
 from modelctl.core.errors import Invalid, UsageProblem
-from modelctl.core.types import Descriptor, Digest, Manifest, canonical_json, digest_of
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, Manifest, canonical_json, digest_of
 from modelctl.packing.layout import Layout
 from modelctl.packing.seal import SealedLayer
-
-MAX_DOCUMENT_SIZE = 4 << 20
-"""Largest manifest or config [bytes]: what registries take (distribution-spec, "Pushing Manifests")."""
 
 
 def render_config(layout: Layout, diff_ids: Sequence[Digest]) -> bytes:

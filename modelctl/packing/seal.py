@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from modelctl.core.checksum import CHUNK, ChunkHashes, Crcs, feed
+from modelctl.core.checksum import Crcs
+from modelctl.core.chunks import CHUNK, ChunkHashes, feed
 from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.protocols import Source, Upload
 from modelctl.core.sha256 import Sha256

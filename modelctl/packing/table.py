@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from modelctl.core.checksum import CHUNK, HASH_SIZE, chunk_count
+from modelctl.core.chunks import CHUNK, HASH_SIZE, chunk_count
 from modelctl.core.errors import Invalid
 from modelctl.core.paths import check_path, check_paths
 from modelctl.core.types import Digest, FileRow, canonical_json, parse_digest

@@ -6,14 +6,14 @@ What the destination has is skipped after a HEAD; what another repository of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from modelctl.core.checksum import feed
+from modelctl.core.chunks import feed
 from modelctl.core.disk import FileBlob
-from modelctl.core.errors import DigestMismatch, ModelctlError
-from modelctl.core.protocols import Store
+from modelctl.core.errors import DigestMismatch, failing
+from modelctl.core.protocols import Blob, Store
 from modelctl.core.types import Descriptor, Digest
 from modelctl.registry.remote import RemoteStore
 from modelctl.registry.upload import RemoteUpload
@@ -58,26 +58,33 @@ def _mounted(source: Store, descriptor: Descriptor, destination: Store) -> bool:
 def _send(source: Store, descriptor: Descriptor, destination: Store, advance: Callable[[int], None]) -> None:
     with failing("source"):
         blob = source.open(descriptor)
-    with closing(blob), destination.upload(blob, descriptor.digest) as upload:
+    read = _Read(blob)
+    with closing(blob), destination.upload(read, descriptor.digest) as upload:
         if isinstance(upload, RemoteUpload):
             start = upload.begin()
             advance(start)
             if not (isinstance(blob, FileBlob) and upload.send_file(blob, advance)):
-                feed(blob, 0, blob.size, [upload.write], advance, start=start)
-        else:
-            sha = hashlib.sha256()
-            feed(blob, 0, blob.size, [sha.update, upload.write], advance)
-            if f"sha256:{sha.hexdigest()}" != descriptor.digest:
-                raise DigestMismatch(f"blob {descriptor.digest}", why=f"its bytes hash to sha256:{sha.hexdigest()}")
+                feed(read, 0, blob.size, [upload.write], advance, start=start)
+            upload.finish(descriptor.digest)
+            return
+        sha = hashlib.sha256()
+        feed(read, 0, blob.size, [sha.update, upload.write], advance)
+        if f"sha256:{sha.hexdigest()}" != descriptor.digest:
+            why = f"its bytes hash to sha256:{sha.hexdigest()}"
+            raise DigestMismatch(f"source: blob {descriptor.digest}", why=why)
         upload.commit(descriptor.digest)
 
 
-@contextmanager
-def failing(side: str) -> Iterator[None]:
-    """Say of an error on which side of a copy it happened, unless it says so already."""
-    try:
-        yield
-    except ModelctlError as error:
-        if not error.what.startswith(("source: ", "destination: ")):
-            error.what = f"{side}: {error.what}"
-        raise
+class _Read:
+    """The blob that is copied; what fails in reading it is the source's."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self.size = blob.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        with failing("source"):
+            self._blob.read_into(offset, buffer)
+
+    def close(self) -> None:
+        self._blob.close()

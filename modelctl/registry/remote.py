@@ -20,13 +20,10 @@ from urllib3.exceptions import HTTPError
 from modelctl.core import media_types
 from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlError, NotFound, Unavailable
 from modelctl.core.protocols import Blob, BytesBlob
-from modelctl.core.types import Descriptor, Digest, digest_of, parse_digest
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, digest_of, parse_digest
 from modelctl.registry.journal import open_journal
 from modelctl.registry.transport import Transport, described, drain, read_limited, retrying
 from modelctl.registry.upload import RemoteUpload
-
-MAX_DOCUMENT = 4 << 20
-"""Largest manifest that is read [bytes]."""
 
 FIRST_WINDOW = 1 << 20
 """Bytes asked for at first; each range that follows on is eight times as long, so that a header costs a header."""
@@ -244,7 +241,7 @@ class RemoteStore:
 
         def get() -> tuple[bytes, Mapping[str, str]]:
             response = self.transport.request("GET", path, scope=self._pull, headers=_accept(path), what=what)
-            return read_limited(response, MAX_DOCUMENT), response.headers
+            return read_limited(response, MAX_DOCUMENT_SIZE), response.headers
 
         return retrying(get)
 

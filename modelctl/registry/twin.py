@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
-from modelctl.core.checksum import BUFFER
+from modelctl.core.chunks import BUFFER
 from modelctl.core.protocols import Blob, Store, Upload
 from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest
 

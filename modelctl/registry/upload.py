@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlencode, urlsplit
 
-from modelctl.core.checksum import BUFFER
+from modelctl.core.chunks import BUFFER
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable
 from modelctl.core.protocols import Blob
@@ -80,7 +80,7 @@ class RemoteUpload:
             return False
         for start in range(self._position, blob.size, 8 * BUFFER):
             self._position = min(start + 8 * BUFFER, blob.size)
-            retrying(lambda: self._send_to(self._position, None))
+            retrying(lambda: self._send_to(self._position, blob))
             advance(self._position - start)
         return True
 
@@ -91,10 +91,14 @@ class RemoteUpload:
             DigestMismatch: It got other bytes.
         """
         new = not self._arrived(digest)
+        self.finish(digest)
+        return new
+
+    def finish(self, digest: Digest) -> None:
+        """Do as `commit` for a blob that the registry is known not to have had."""
         retrying(lambda: self._complete(digest))
         if self._journal:
             self._journal.remove()
-        return new
 
     def close(self) -> None:
         if self._stream:
@@ -106,8 +110,8 @@ class RemoteUpload:
         self._blob.read_into(offset, data)
         return data
 
-    def _send_to(self, target: int, supply: Supply | None) -> None:
-        """Bring the registry to `target`; by sendfile when there is no `supply`."""
+    def _send_to(self, target: int, supply: Supply | FileBlob) -> None:
+        """Bring the registry to `target`; from a file by sendfile."""
         with self._closed_on_failure():
             stream = self._stream or self._reopen()
             while stream and stream.position < target:
@@ -115,10 +119,10 @@ class RemoteUpload:
                     self._finish_patch()
                     stream = self._open_patch(stream.end)
                 length = min(target, stream.end) - stream.position
-                if supply:
-                    self.sent += stream.send(supply(stream.position, length))
+                if isinstance(supply, FileBlob):
+                    self.sent += stream.send_file(supply, length)
                 else:
-                    self.sent += stream.send_file(self._blob, length)
+                    self.sent += stream.send(supply(stream.position, length))
 
     @contextmanager
     def _closed_on_failure(self) -> Iterator[None]:
@@ -252,15 +256,13 @@ class Stream:
         self.position += len(data)
         return len(data)
 
-    def send_file(self, blob: Blob, length: int) -> int:
+    def send_file(self, blob: FileBlob, length: int) -> int:
         """Send the next `length` bytes of a file without reading them; return how many."""
-        if not isinstance(blob, FileBlob):
-            raise TypeError(f"sendfile needs a file, not {type(blob).__name__}")
         with self._translated():
             sent = self._connection.sock.sendfile(io.FileIO(blob.fd, closefd=False), self.position, length)
         self.position += sent
         if sent < length:
-            raise DigestMismatch(blob.name, why=f"the file ended at byte {self.position}")
+            raise DigestMismatch(f"source: {blob.name}", why=f"the file ended at byte {self.position}")
         return length
 
     def finish(self) -> str:

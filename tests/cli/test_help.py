@@ -3,6 +3,8 @@ import sys
 from functools import cache
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from modelctl import __version__
 from modelctl.cli.main import app
@@ -31,8 +33,9 @@ def helped(command: str) -> tuple[str, set[str]]:
 
 
 def test_these_are_the_commands() -> None:
-    registered = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
-    assert sorted(COMMANDS) == sorted(registered)
+    program = typer.main.get_command(app)
+    assert isinstance(program, TyperGroup)
+    assert list(COMMANDS) == list(program.commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import ModelctlError
 from modelctl.flows.tags import add_tag, prune, remove
 from modelctl.node.folder import UNFINISHED

@@ -233,6 +233,15 @@ def test_an_error_says_that_it_is_the_sources(there: str) -> None:
         push_to(f"{there}:v9", f"{there}-copy:v1")
 
 
+def test_an_error_in_the_middle_of_a_blob_says_that_it_is_the_sources(
+    plain: Registry, repository: str, source: str
+) -> None:
+    push_to(source, f"{plain.host}/{repository}:v1")
+    refused = Fault("^GET .*blobs", "status", status=400, times=99)
+    with fault_proxy(plain.host, refused) as proxy, pytest.raises(BadAnswer, match="source: "):
+        push_to(f"{proxy.host}/{repository}:v1", f"{plain.host}/{repository}-copy:v1")
+
+
 def test_a_blob_that_is_missing_in_the_source_is_named(there: str, source: str, packed: Path) -> None:
     digest = layer_of(packed, SHARD)
     (packed / "blobs" / digest.replace(":", "/")).unlink()

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from modelctl.core.checksum import CHUNK, Crcs
+from modelctl.core.checksum import Crcs
 from modelctl.core.choices import Depth
+from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import DigestMismatch, Invalid, NotFound
 from modelctl.core.progress import Progress
 from modelctl.flows.verify import verify_artifact

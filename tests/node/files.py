@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelctl.core.checksum import CHUNK, ChunkHashes, pieces
+from modelctl.core.chunks import CHUNK, ChunkHashes, pieces
 from modelctl.core.types import Digest, FileRow
 from modelctl.node.folder import UNFINISHED, open_folder
 from tests.fakes.memory import MemoryBlob

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.checksum import BUFFER, CHUNK
+from modelctl.core.chunks import BUFFER, CHUNK
 from modelctl.core.errors import ChecksumMismatch, Conflict, DiskProblem
 from modelctl.node.folder import UNFINISHED, open_folder
 from tests.fakes.memory import MemoryBlob

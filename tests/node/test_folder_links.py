@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import Conflict, ModelctlError
 from modelctl.node.folder import UNFINISHED
 from tests.node.files import DIGEST, LARGE, OTHER, fill, interrupted

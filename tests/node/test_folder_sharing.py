@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import Conflict, DiskProblem
 from tests.models import write_model
 from tests.node.files import LARGE, fill, interrupted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import ChecksumMismatch
 from modelctl.node.part import Part, part_name, segments
 from tests.fakes.memory import MemoryBlob

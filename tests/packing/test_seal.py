@@ -6,7 +6,7 @@ import zlib
 import pytest
 from blake3 import blake3
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.types import Entry
 from modelctl.packing.layout import load_layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelctl.core.checksum import CHUNK
+from modelctl.core.chunks import CHUNK
 from modelctl.core.types import Checkpoint, Entry
 from modelctl.packing.plan import PlannedLayer
 from modelctl.packing.seal import SealedLayer, seal

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelctl.core.checksum import CHUNK, HASH_SIZE, chunk_count
+from modelctl.core.chunks import CHUNK, HASH_SIZE, chunk_count
 from modelctl.core.errors import Invalid
 from modelctl.core.types import Digest, FileRow, canonical_json, digest_of
 from modelctl.packing.table import MEMBERS, Table, _render_blob, parse_table, render_table
