@@ -14,7 +14,7 @@ from modelctl.cli.verify import print_verified
 def crc32(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="The folder.")],
     check: Annotated[bool, typer.Option("--check", help="Compare with the folder's own crc32.txt.")] = False,
-    jobs: JobsFlag = 4,
+    jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,

@@ -22,7 +22,16 @@ OutputFlag = Annotated[
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes on stderr.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
-JobsFlag = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="How many shards to work on at once.")]
+JobsFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=256,
+        help="How many shards to work on at once. Without: 4, on local disks at most one for each CPU.",
+    ),
+]
 IfExistsFlag = Annotated[IfExists, typer.Option(help="What to do about a tag that points elsewhere.")]
 IncludeFlag = Annotated[
     list[str],

@@ -61,7 +61,7 @@ def pack(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the layers, write nothing.")
     ] = False,
-    jobs: JobsFlag = 4,
+    jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,

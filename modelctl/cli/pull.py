@@ -31,7 +31,7 @@ def pull(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are in the way. Others are left alone.")
     ] = False,
-    jobs: JobsFlag = 4,
+    jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,

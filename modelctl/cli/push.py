@@ -20,7 +20,7 @@ def push(
         list[str], typer.Argument(metavar="DEST...", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG.")
     ],
     if_exists: IfExistsFlag = "replace",
-    jobs: JobsFlag = 4,
+    jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,

@@ -37,7 +37,7 @@ def verify(
             "layer digests, tar headers, chunk table and the safetensors validator."
         ),
     ] = "full",
-    jobs: JobsFlag = 4,
+    jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
@@ -70,7 +70,7 @@ def print_verified(verified: VerifyReport, output: Output, *, quiet: bool) -> No
 
 
 def _verify(
-    subject: str, against: str, crc32_file: str, depth: Depth, jobs: int, progress: Progress, access: Access
+    subject: str, against: str, crc32_file: str, depth: Depth, jobs: int | None, progress: Progress, access: Access
 ) -> VerifyReport:
     from modelctl.core.reference import is_reference, parse_reference
     from modelctl.flows.verify import verify_artifact, verify_crc32_list, verify_folder

@@ -37,7 +37,7 @@ class Crc32Report(msgspec.Struct, kw_only=True):
         return render_crc32_list(Crc32Line(file.path, int(file.crc32, 16)) for file in self.files)
 
 
-def compute_crc32s(folder: str, jobs: int, progress: Progress) -> Crc32Report:
+def compute_crc32s(folder: str, jobs: int | None, progress: Progress) -> Crc32Report:
     """Return the CRC-32 of every file of `folder` but its own crc32.txt.
 
     Raises:

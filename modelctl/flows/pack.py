@@ -49,7 +49,7 @@ class PackOptions:
     allow_pickle: bool = False
     crc32_file: str = ""
     max_layers: int = MAX_LAYERS
-    jobs: int = 4
+    jobs: int | None = None
     dry_run: bool = False
     if_exists: IfExists = "replace"
     access: Access = DEFAULT
@@ -113,7 +113,7 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
 
     store = open_store(reference, options.access)
     with writing(store):
-        workers = Workers(options.jobs, progress)
+        workers = Workers(options.jobs, progress, remote=bool(reference.registry))
         workers.expect(len(entries), sum(entry.size for entry in entries))
 
         twins = _twins(store)

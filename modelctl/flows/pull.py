@@ -30,7 +30,7 @@ class PullOptions:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     overwrite: bool = False
-    jobs: int = 4
+    jobs: int | None = None
     access: Access = DEFAULT
 
 
@@ -55,7 +55,7 @@ def pull(reference: Reference, target: str, options: PullOptions, progress: Prog
     """
     store, artifact = open_artifact(reference, options.access)
     rows = {row.path: row for row in _wanted(artifact, options)}
-    workers = Workers(options.jobs, progress)
+    workers = Workers(options.jobs, progress, remote=bool(reference.registry))
     with open_folder(target, artifact.root.digest, overwrite=options.overwrite) as folder:
         present = folder.present({row.path: row for row in artifact.table.rows})
         workers.expect(len(rows), sum(row.size for row in rows.values()))

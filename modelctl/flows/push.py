@@ -41,7 +41,7 @@ def push(
     progress: Progress,
     *,
     if_exists: IfExists = "replace",
-    jobs: int = 4,
+    jobs: int | None = None,
     access: Access = DEFAULT,
 ) -> list[PushReport]:
     """Copy the artifact `source` to each destination, one after the other.
@@ -60,7 +60,7 @@ def push(
             raise UsageProblem(
                 f"cannot push to {destination}", why="a digest follows from the content", hint="name a tag"
             )
-        workers = Workers(jobs, progress)
+        workers = Workers(jobs, progress, remote=bool(source.registry or destination.registry))
         reports.append(_push_one(_Artifact(origin, root, raw), destination, workers, if_exists, access))
     return reports
 

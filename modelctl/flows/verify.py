@@ -58,7 +58,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
 
 
 def verify_artifact(
-    reference: Reference, depth: Depth, jobs: int, progress: Progress, *, access: Access = DEFAULT
+    reference: Reference, depth: Depth, jobs: int | None, progress: Progress, *, access: Access = DEFAULT
 ) -> VerifyReport:
     """Prove an artifact in a store: its documents, then its layers as deep as asked.
 
@@ -66,7 +66,7 @@ def verify_artifact(
         Invalid, DigestMismatch, NotFound: The documents themselves are bad, so there is nothing to go by.
     """
     store, artifact = open_artifact(reference, access)
-    workers = Workers(jobs, progress)
+    workers = Workers(jobs, progress, remote=bool(reference.registry))
     workers.expect(len(artifact.table.rows), artifact.size if depth != "size" else 0)
 
     def verify_layer(layer: Layer) -> list[FileResult]:
@@ -88,7 +88,7 @@ def verify_artifact(
 
 
 def verify_folder(
-    folder: str, reference: Reference, depth: Depth, jobs: int, progress: Progress, *, access: Access = DEFAULT
+    folder: str, reference: Reference, depth: Depth, jobs: int | None, progress: Progress, *, access: Access = DEFAULT
 ) -> VerifyReport:
     """Prove the files of a folder against an artifact's table. A file that is missing is a problem."""
     _, artifact = open_artifact(reference, access)
@@ -109,7 +109,7 @@ def verify_folder(
     return VerifyReport(subject=folder, against=artifact.root.digest, depth=depth, files=files, extra=extra)
 
 
-def verify_crc32_list(folder: str, list_path: str, jobs: int, progress: Progress) -> VerifyReport:
+def verify_crc32_list(folder: str, list_path: str, jobs: int | None, progress: Progress) -> VerifyReport:
     """Prove the files of a folder against a crc32.txt; `list_path` empty is the folder's own."""
     name, sums = read_crc32_list(folder, list_path)
     source, entries, extra = _present(folder, set(sums))

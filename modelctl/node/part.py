@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from modelctl.core.chunks import BUFFER, CHUNK, ChunkProver, pieces
+from modelctl.core.chunks import CHUNK, ChunkProver, buffer_for, pieces
 from modelctl.core.disk import FileBlob, on_disk, write_at
 from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.protocols import Blob
@@ -60,7 +60,7 @@ class Part:
         present = FileBlob(self._fd, min(os.fstat(self._fd).st_size, end), name)
         start = right_until(present, self._row, start, advance)
         prover = ChunkProver(self._row.size, self._row.chunks, start)
-        buffer = memoryview(bytearray(min(BUFFER, self._row.size)))
+        buffer = buffer_for(self._row.size)
         for offset, length in pieces(end, start):
             data = buffer[:length]
             blob.read_into(self._row.offset + offset, data)
@@ -109,7 +109,7 @@ def part_name(row: FileRow) -> str:
 def right_until(blob: FileBlob, row: FileRow, start: int, advance: Callable[[int], None]) -> int:
     """Return up to which byte `blob` is proved from `start` on, the first byte of a chunk; `advance` is told of it."""
     prover = ChunkProver(row.size, row.chunks, start)
-    buffer = memoryview(bytearray(min(BUFFER, max(blob.size - start, 0))))
+    buffer = buffer_for(blob.size - start)
     for offset, length in pieces(blob.size, start):
         blob.read_into(offset, buffer[:length])
         before = prover.proved
