@@ -51,13 +51,13 @@ def bench_pull(room: Path, model: Path, shards: list[Path], volume: int) -> dict
     store, scratch, out, peer = room / "store", room / "scratch", room / "out", room / "peer"
     shutil.rmtree(store, ignore_errors=True)
     subprocess.run([MODELCTL, "pack", str(model), f"oci:{store}:v1", "--quiet"], check=True, stdout=subprocess.DEVNULL)
-    pull = [MODELCTL, "pull", f"oci:{store}:v1", str(out), "--quiet", "--jobs", "4"]
+    pull = [MODELCTL, "pull", f"oci:{store}:v1", str(out), "--quiet"]
     parts = pull_parts(shards, scratch)
     with pinned_registry(room / "registry-back") as server:
         works: dict[str, Callable[[], Cost]] = {
             **{name: partial(call, work) for name, work in parts.items()},
-            "modelctl pull --jobs 1": lambda: run([*pull[:-1], "1"]),
-            "modelctl pull --jobs 4": lambda: run(pull),
+            "modelctl pull": lambda: run(pull),
+            "modelctl pull --jobs 4": lambda: run([*pull, "--jobs", "4"]),
             "modelctl pull, all there": lambda: run(pull),
             "skopeo oci: to dir:": lambda: run(skopeo(f"oci:{store}:v1", f"dir:{peer}")),
             "oras-py layout to files": lambda: run(oras_from_layout(store, server.host, peer)),
@@ -77,6 +77,6 @@ def bench_pull(room: Path, model: Path, shards: list[Path], volume: int) -> dict
         title,
         rounds,
         list(parts),
-        ["modelctl pull --jobs 1", "modelctl pull --jobs 4", "modelctl pull, all there"],
+        ["modelctl pull", "modelctl pull --jobs 4", "modelctl pull, all there"],
         volume,
     )

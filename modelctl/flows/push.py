@@ -90,12 +90,14 @@ def _push_one(
         with workers.part(blob.annotations.get(FILEPATH, blob.digest[:19]), blob.size) as advance:
             copy_blob(artifact.store, blob, store, copied, advance)
 
+    def check_one(blob: Descriptor) -> None:
+        if not store.has(blob):
+            raise NotFound(f"blob {blob.digest} in {store}", why="it was there, and was removed meanwhile")
+
     with writing(store), failing("destination"):
         tagged = may_tag(store, tag, root, if_exists)
         workers.run(copy_one, blobs)
-        for blob in blobs:
-            if blob.digest in copied.skipped and not store.has(blob):
-                raise NotFound(f"blob {blob.digest} in {store}", why="it was there, and was removed meanwhile")
+        workers.run(check_one, [blob for blob in blobs if blob.digest in copied.skipped])
         store.put_manifest(root, artifact.raw)
         if tagged:
             store.tag(root, tag)

@@ -93,6 +93,7 @@ class Transport:
         self._auth = Authenticator(
             registry, lambda: find_credentials(registry, access.authfile), self.quirks, access.trust_realm
         )
+        self._proxies: dict[tuple[str, str], str] = {}
         self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -133,11 +134,20 @@ class Transport:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         """Return the connections for a URL: through the environment's proxy for it, or direct."""
-        key = urlsplit(url).scheme, _proxy_of(url)
+        key = urlsplit(url).scheme, self._proxy_of(url)
         with self._lock:
             if key not in self._pools:
                 self._pools[key] = self._new_pool(*key)
             return self._pools[key]
+
+    def _proxy_of(self, url: str) -> str:
+        """Return the environment's proxy for a URL, or nothing. Looked up once a host: it costs as much as a HEAD."""
+        place = urlsplit(url)
+        key = place.scheme, place.netloc
+        if key not in self._proxies:
+            bypass = urllib.request.proxy_bypass(place.netloc)
+            self._proxies[key] = "" if bypass else urllib.request.getproxies().get(place.scheme, "")
+        return self._proxies[key]
 
     def _new_pool(self, scheme: str, proxy: str) -> urllib3.PoolManager:
         """Make a pool; certificates are loaded, 17 ms, only where TLS is spoken."""
@@ -157,7 +167,7 @@ class Transport:
     def connect(self, url: str) -> http.client.HTTPConnection:
         """Open a connection of one's own to the host of `url`, to stream a body over."""
         place, timeout = urlsplit(url), self.access.timeout_s
-        proxy = _proxy_of(url)
+        proxy = self._proxy_of(url)
         through = urlsplit(proxy) if proxy else place
         host, port = through.hostname or "", through.port
         if place.scheme == "https":
@@ -171,7 +181,7 @@ class Transport:
 
     def url(self, place: str) -> str:
         """Return the URL of a path, or of a place that the registry names; `BadAnswer` when it leaves TLS."""
-        return self._joined(self.origin, place, place)
+        return self.origin + place if place.startswith("/v2/") else self._joined(self.origin, place, place)
 
     def _joined(self, base: str, place: str, what: str) -> str:
         name = f"registry {self.registry}, {redacted(what)}"
@@ -355,13 +365,6 @@ def described(error: BaseException) -> str:
 def _said(body: bytes) -> str:
     """Return what an error answer says, in a line. Source: distribution-spec, "Error Codes"."""
     return " ".join(body.decode("utf-8", "replace").split())[:300]
-
-
-def _proxy_of(url: str) -> str:
-    place = urlsplit(url)
-    if urllib.request.proxy_bypass(place.netloc):
-        return ""
-    return urllib.request.getproxies().get(place.scheme, "")
 
 
 def _proxy_headers(proxy: str) -> dict[str, str]:

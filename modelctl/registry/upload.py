@@ -9,8 +9,10 @@ Source: OCI distribution-spec, "Pushing a blob in chunks"; distribution 2.8 and 
 from __future__ import annotations
 
 import http.client
-import io
+import os
 import re
+import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlencode, urlsplit
@@ -259,7 +261,7 @@ class Stream:
     def send_file(self, blob: FileBlob, length: int) -> int:
         """Send the next `length` bytes of a file without reading them; return how many."""
         with self._translated():
-            sent = self._connection.sock.sendfile(io.FileIO(blob.fd, closefd=False), self.position, length)
+            sent = _send_file(self._connection.sock, blob.fd, self.position, length)
         self.position += sent
         if sent < length:
             raise DigestMismatch(f"source: {blob.name}", why=f"the file ended at byte {self.position}")
@@ -312,3 +314,25 @@ class Stream:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _send_file(sock: socket.socket, fd: int, offset: int, length: int) -> int:
+    """Send `length` bytes of a file from `offset`; return how many there were.
+
+    The kernel keeps the socket's timeout meanwhile: Python's own makes a poll of every 200 KB, half of a push's CPU.
+
+    Raises:
+        TimeoutError: Nothing could be sent for so long.
+    """
+    timeout = sock.gettimeout() or 0.0
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
+    sock.settimeout(None)
+    sent = 0
+    try:
+        while sent < length and (count := os.sendfile(sock.fileno(), fd, offset + sent, length - sent)):
+            sent += count
+    except BlockingIOError as error:
+        raise TimeoutError("timed out") from error
+    finally:
+        sock.settimeout(timeout)
+    return sent
