@@ -35,6 +35,7 @@ _MODULES = {
     "rm": "store",
     "prune": "store",
     "crc32": "crc32",
+    "render": "render",
     "login": "login",
     "logout": "login",
 }

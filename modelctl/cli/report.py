@@ -31,7 +31,18 @@ def print_result(report: object, output: Output, text: str) -> None:
     if output is Output.json:
         import msgspec
 
-        text = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False) + "\n"
+        print_json(msgspec.to_builtins(report))
+    else:
+        print_text(text)
+
+
+def print_json(document: object) -> None:
+    """Print a document as JSON."""
+    print_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print a result, without what a terminal would obey."""
     print_bytes(harmless(text).encode(errors="backslashreplace"))
 
 

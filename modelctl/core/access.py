@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The names are those of the flags. `timeout_s` bounds each silence on a connection [s]."""
+    """The names are those of the flags; no `credentials` is to be a stranger. `timeout_s` bounds each silence [s]."""
 
     authfile: str = ""
     ca_file: str = ""
@@ -17,6 +17,7 @@ class Access:
     plain_http: bool = False
     trust_realm: tuple[str, ...] = ()
     timeout_s: float = 60.0
+    credentials: bool = True
 
 
 DEFAULT = Access()

@@ -9,3 +9,9 @@ Depth = Literal["size", "crc", "full"]
 
 IfExists = Literal["fail", "skip", "replace"]
 """What to do about a tag that points elsewhere."""
+
+Mode = Literal["image-volume", "pvc"]
+"""How pods get a model: the kubelet mounts the artifact as an image, or files that nodes have."""
+
+Engine = Literal["vllm", "sglang", "none"]
+"""What serves it; `kube/engine/NAME.yaml`."""

@@ -85,6 +85,24 @@ def write_at(fd: int, data: memoryview, offset: int, name: str) -> None:
             data, offset = data[count:], offset + count
 
 
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put `data` at `path` whole or not at all; a link there stays one, and what it names is replaced."""
+    with on_disk(str(path)):
+        final = path.resolve()
+        unfinished = final.with_name(f"{final.name}.{os.getpid()}")
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            os.rename(unfinished, final)
+        except BaseException:
+            unfinished.unlink()
+            raise
+        sync_folder(final.parent)
+
+
 def sync_folder(path: str | os.PathLike[str]) -> None:
     """Make the renames in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

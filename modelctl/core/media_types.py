@@ -6,6 +6,7 @@ Sources: OCI image-spec v1.1 (media-types.md, annotations.md); CNCF ModelPack mo
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 MODELPACK_CONFIG = "application/vnd.cncf.model.config.v1+json"

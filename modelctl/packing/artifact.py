@@ -86,6 +86,30 @@ class Artifact:
         """Size of all files [bytes]."""
         return sum(row.size for row in self.table.rows)
 
+    @property
+    def weights(self) -> Digest:
+        """Digest of the set of weight layers: equal in versions that differ in nothing else.
+
+        Of all layers of files where none says what it holds.
+        """
+        named = [layer for layer in self.layers if layer.descriptor.annotations.get(media_types.KIND) == "weight"]
+        return digest_of("\n".join(sorted({layer.digest for layer in named or self.layers})).encode())
+
+    @property
+    def why_not_mountable(self) -> str:
+        """Why a kubelet would not show the files in an image volume, or nothing when it does.
+
+        Source: containerd 2.3.7 mounts an image config with tar layers; of a ModelPack it makes an empty folder.
+        """
+        if self.manifest.config.media_type != media_types.OCI_CONFIG:
+            return (
+                f"its config is {self.manifest.config.media_type}: containerd shows an empty folder, without an error"
+            )
+        for layer in self.manifest.layers:
+            if layer.media_type.removesuffix("+gzip") != media_types.OCI_LAYER:
+                return f"its layer {layer.digest} is {layer.media_type}, which a kubelet does not mount"
+        return ""
+
 
 class _RootFs(msgspec.Struct):
     diff_ids: tuple[str, ...] = ()

@@ -5,8 +5,6 @@ Pure: text in, rules out. The files are in `layouts/`; `--layout kserve` is `lay
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 
 import msgspec
@@ -15,6 +13,7 @@ from modelctl.core.assets import asset
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import Invalid, UsageProblem
 from modelctl.core.paths import check_path, matches
+from modelctl.core.toml import located, parse_toml
 from modelctl.core.types import Form, Kind
 
 
@@ -34,7 +33,6 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: str
     config_type: str
-    mountable: bool
     table_type: str
     layer: tuple[Rule, ...]
     artifact_type: str = ""
@@ -86,50 +84,23 @@ def parse_layout(text: str) -> Layout:
     Raises:
         UsageProblem: Not TOML, an unknown or missing key, a value of another type; with the line and the key.
     """
-    try:
-        layout = msgspec.convert(tomllib.loads(text), Layout)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageProblem("layout", why=str(error)) from error
-    except msgspec.ValidationError as error:
-        raise UsageProblem("layout", why=_locate(text, str(error))) from error
-    except RecursionError as error:
-        raise UsageProblem("layout", why="it is nested too deeply") from error
+    layout = parse_toml(text, Layout, "layout")
     _check(layout, text)
     return layout
 
 
 def _check(layout: Layout, text: str) -> None:
     if layout.prefix and not layout.prefix.endswith("/"):
-        raise UsageProblem("layout", why=_locate(text, "prefix must end in '/' - at `$.prefix`"))
+        raise UsageProblem("layout", why=located(text, "prefix must end in '/' - at `$.prefix`"))
     if layout.prefix:
         try:
             check_path(layout.prefix.removesuffix("/"))
         except Invalid as error:
-            raise UsageProblem("layout", why=_locate(text, f"{error.why} - at `$.prefix`")) from error
+            raise UsageProblem("layout", why=located(text, f"{error.why} - at `$.prefix`")) from error
     if not layout.layer:
         raise UsageProblem("layout", why="it has no [[layer]]")
     types = [("tar", layout.table_type, "table_type")]
     types += [(rule.form, rule.media_type, f"layer[{at}].media_type") for at, rule in enumerate(layout.layer)]
     for form, media_type, key in types:
         if media_type.rpartition(".")[2] != form:
-            raise UsageProblem("layout", why=_locate(text, f"{media_type!r} must end in '.{form}' - at `$.{key}`"))
-
-
-def _locate(text: str, message: str) -> str:
-    """Put the line of the key before msgspec's message, which ends in a path such as "at `$.layer[1].form`"."""
-    path = re.search(r"at `\$\.?([^`]*)`", message)
-    unknown = re.search(r"unknown field `([^`]*)`", message)
-    steps = re.findall(r"\w+", path[1]) if path else []
-    steps += [unknown[1]] if unknown else []
-    line = 0
-    lines = text.splitlines()
-    while steps:
-        key, *steps = steps
-        index = int(steps.pop(0)) if steps and steps[0].isdigit() else 0
-        found = [
-            at for at in range(line, len(lines)) if re.match(rf"\s*\[*\s*\"?{re.escape(key)}\"?\s*[=\]]", lines[at])
-        ]
-        if len(found) <= index:
-            break
-        line = found[index]
-    return f"line {line + 1}: {message}"
+            raise UsageProblem("layout", why=located(text, f"{media_type!r} must end in '.{form}' - at `$.{key}`"))

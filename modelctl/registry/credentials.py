@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelctl.core.disk import on_disk
+from modelctl.core.disk import on_disk, replace_file
 from modelctl.core.errors import Denied, Invalid
 
 _HELPER_TIMEOUT_S = 30
@@ -178,10 +178,4 @@ def _run_helper(name: str, verb: str, text: str, server: str) -> None:
 def _write_config(path: Path, config: Mapping[str, Any]) -> None:
     with on_disk(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "w") as file:
-            json.dump(config, file, indent="\t")
-            file.flush()
-            os.fsync(fd)
-        os.rename(unfinished, path)
+    replace_file(path, json.dumps(config, indent="\t").encode(), 0o600)

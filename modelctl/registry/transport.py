@@ -91,7 +91,10 @@ class Transport:
         self.quirks: Quirks = quirks_of(host)
         self._address = self.quirks.address or registry
         self._auth = Authenticator(
-            registry, lambda: find_credentials(registry, access.authfile), self.quirks, access.trust_realm
+            registry,
+            lambda: find_credentials(registry, access.authfile) if access.credentials else None,
+            self.quirks,
+            access.trust_realm,
         )
         self._proxies: dict[tuple[str, str], str] = {}
         self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}

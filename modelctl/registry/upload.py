@@ -12,9 +12,10 @@ import http.client
 import os
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import urlencode, urlsplit
 
 from modelctl.core.chunks import BUFFER
@@ -253,8 +254,9 @@ class Stream:
 
     def send(self, data: memoryview) -> int:
         """Send the next bytes; return how many."""
-        with self._translated():
-            self._connection.send(data)
+        sock = self._connection.sock
+        with self._translated(), nullcontext() if isinstance(sock, ssl.SSLSocket) else _blocking(sock):
+            sock.sendall(data)
         self.position += len(data)
         return len(data)
 
@@ -317,9 +319,17 @@ class Stream:
 
 
 def _send_file(sock: socket.socket, fd: int, offset: int, length: int) -> int:
-    """Send `length` bytes of a file from `offset`; return how many there were.
+    """Send `length` bytes of a file from `offset`; return how many there were."""
+    sent = 0
+    with _blocking(sock):
+        while sent < length and (count := os.sendfile(sock.fileno(), fd, offset + sent, length - sent)):
+            sent += count
+    return sent
 
-    The kernel keeps the socket's timeout meanwhile: Python's own makes a poll of every 200 KB, half of a push's CPU.
+
+@contextmanager
+def _blocking(sock: socket.socket) -> Iterator[None]:
+    """Leave a plain socket's timeout to the kernel: Python's own makes a poll of every 200 KB, half of a push's CPU.
 
     Raises:
         TimeoutError: Nothing could be sent for so long.
@@ -327,12 +337,9 @@ def _send_file(sock: socket.socket, fd: int, offset: int, length: int) -> int:
     timeout = sock.gettimeout() or 0.0
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
     sock.settimeout(None)
-    sent = 0
     try:
-        while sent < length and (count := os.sendfile(sock.fileno(), fd, offset + sent, length - sent)):
-            sent += count
+        yield
     except BlockingIOError as error:
         raise TimeoutError("timed out") from error
     finally:
         sock.settimeout(timeout)
-    return sent

@@ -26,6 +26,7 @@ COMMANDS = (
     "rm",
     "prune",
     "crc32",
+    "render",
     "login",
     "logout",
 )

@@ -25,11 +25,13 @@ FILES = {
     "图.png": "doc",
 }
 
-VALID = """
+OPTIONAL = 'artifact_type = "application/x"'
+
+VALID = f"""
 name        = "mine"
 config_type = "application/vnd.oci.image.config.v1+json"
 table_type  = "application/vnd.oci.image.layer.v1.tar"
-mountable   = true
+{OPTIONAL}
 
 [[layer]]
 kind       = "weight"
@@ -45,23 +47,23 @@ media_type = "application/x.raw"
 """
 
 INVALID = {
-    "unknown key": ("mountable   = true\nmountabel = 1", "mountable   = true", ["line 6", "mountabel"]),
+    "unknown key": (f"{OPTIONAL}\nartefact_type = 1", OPTIONAL, ["line 6", "artefact_type"]),
     "unknown key of a layer": ('form       = "raw"\nfrom = "raw"', 'form       = "raw"', ["line 17", "from"]),
-    "wrong type": ('mountable   = "yes"', "mountable   = true", ["line 5", "mountable", "bool"]),
+    "wrong type": ("artifact_type = true", OPTIONAL, ["line 5", "artifact_type", "bool"]),
     "wrong type in a layer": ('match      = "*"', 'match      = ["*"]', ["line 15", "match", "array"]),
     "unknown kind": ('kind       = "docs"', 'kind       = "doc"', ["line 14", "kind", "docs"]),
     "unknown form": ('form       = "zip"', 'form       = "raw"', ["line 16", "form", "zip"]),
     "missing key": ("", 'name        = "mine"\n', ["name", "missing"]),
     "missing key of a layer": ("", 'form       = "raw"\n', ["line 13", "form", "missing"]),
-    "syntax": ("mountable   = tru", "mountable   = true", ["line 5"]),
-    "a key twice": ("mountable   = true\nmountable = true", "mountable   = true", ["line 6"]),
+    "syntax": ("artifact_type = tru", OPTIONAL, ["line 5"]),
+    "a key twice": (f"{OPTIONAL}\n{OPTIONAL}", OPTIONAL, ["line 6"]),
     "prefix without its slash": (
-        'mountable   = true\nprefix = "models"',
-        "mountable   = true",
+        f'{OPTIONAL}\nprefix = "models"',
+        OPTIONAL,
         ["line 6", "end in '/'"],
     ),
-    "prefix out of the tree": ('mountable   = true\nprefix = "../"', "mountable   = true", ["line 6", "'..'"]),
-    "absolute prefix": ('mountable   = true\nprefix = "/"', "mountable   = true", ["line 6", "prefix"]),
+    "prefix out of the tree": (f'{OPTIONAL}\nprefix = "../"', OPTIONAL, ["line 6", "'..'"]),
+    "absolute prefix": (f'{OPTIONAL}\nprefix = "/"', OPTIONAL, ["line 6", "prefix"]),
     "media type of another form": ('media_type = "x.tar"', 'media_type = "application/x.raw"', ["line 17", ".raw"]),
     "table that is no tar": (
         'table_type  = "x.raw"',
@@ -104,12 +106,6 @@ def test_every_shipped_layout_has_the_same_globs(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_layout_leaves_out_the_same_files(name: str) -> None:
     assert load_layout(name).exclude == load_layout("image").exclude
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_layout_is_mountable_when_it_is_an_image(name: str) -> None:
-    layout = load_layout(name)
-    assert layout.mountable == (layout.config_type == "application/vnd.oci.image.config.v1+json")
 
 
 def test_only_kserve_has_a_prefix() -> None:

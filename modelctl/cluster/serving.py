@@ -1,0 +1,227 @@
+"""The objects that serve a model: what is in `kube/`, with names, digests and sizes filled in.
+
+Pure and deterministic: the same model and choices give the same objects, whatever the time and the place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from modelctl.core.assets import asset
+from modelctl.core.choices import Engine, Mode
+from modelctl.core.errors import UsageProblem
+from modelctl.core.types import Digest
+
+Object = dict[str, Any]
+"""A Kubernetes object, as YAML and JSON have it."""
+
+DISK_LABEL = "disk.modelctl.io"
+"""With the first 16 hex digits of the manifest's digest: a node that has every file on disk, proved."""
+
+WARM_LABEL = "warm.modelctl.io"
+"""With the first 16 hex digits of the weights' digest: a node that had every weight in memory when last measured."""
+
+NODE_ROOT = "/var/lib/modelctl"
+"""Where nodes keep models; those of a manifest are in `models/<64 hex digits>`."""
+
+_ANNOTATION = "modelctl.io"
+_LONGEST_NAME = 50
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What is served.
+
+    `repository` is `host[:port]/name`; `weights` is the digest of the set of weight layers; `size` counts the files'
+    bytes and `prefix` is what the layers put before their paths. The last three are not known offline.
+    """
+
+    repository: str
+    digest: Digest
+    tag: str = ""
+    weights: Digest | None = None
+    size: int | None = None
+    prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How it is served; the names are those of the flags."""
+
+    mode: Mode
+    engine: Engine
+    name: str
+    namespace: str = "default"
+    image: str = ""
+    gpus: int = 1
+    sub_path: str = ""
+    pull_secret: str = ""
+    service_account: str = ""
+    require_warm: bool = False
+
+
+def render_serving(model: Model, serving: Serving) -> list[Object]:
+    """Return the objects in the order in which they are applied."""
+    objects = load_template(f"engine/{serving.engine}")
+    if serving.mode == "pvc":
+        objects = load_template("volume/pvc") + objects
+    for found in objects:
+        _name(found, model, serving)
+        fill = _FILLERS[found["kind"]]
+        fill(found, model, serving)
+    return objects
+
+
+def load_template(name: str) -> list[Object]:
+    """Return the objects of `kube/NAME.yaml`."""
+    return list(yaml.safe_load_all(asset(f"kube/{name}.yaml").read_text()))
+
+
+def to_yaml(objects: Sequence[Object]) -> str:
+    """Write objects as the documents of one YAML stream."""
+    return yaml.safe_dump_all(objects, sort_keys=False, width=1 << 16)
+
+
+def check_name(text: str, what: str) -> str:
+    """Return `text`, or raise `UsageProblem` when it is no name for an object. Source: RFC 1035, as a Service's is."""
+    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", text) or len(text) > _LONGEST_NAME:
+        raise UsageProblem(
+            f"{what} {text[:100]!r}",
+            why=f"expected at most {_LONGEST_NAME} lower-case letters, digits and '-', a letter first and no '-' last",
+        )
+    return text
+
+
+def name_of(repository: str) -> str:
+    """Return a name for the objects of a repository: its last part, as far as names go."""
+    last = re.sub(r"[^a-z0-9]+", "-", repository.rpartition("/")[2].lower())
+    return (last if last[0].isalpha() else f"model-{last}")[:_LONGEST_NAME].strip("-")
+
+
+def short(digest: Digest) -> str:
+    """Return the 16 hex digits that stand for a digest in labels and names."""
+    return digest.removeprefix("sha256:")[:16]
+
+
+def _name(found: Object, model: Model, serving: Serving) -> None:
+    metadata = found["metadata"]
+    metadata["name"] = serving.name
+    metadata["labels"]["app.kubernetes.io/name"] = serving.name
+    metadata["annotations"] = {
+        f"{_ANNOTATION}/reference": f"{model.repository}" + (f":{model.tag}" if model.tag else ""),
+        f"{_ANNOTATION}/digest": model.digest,
+    }
+    if "namespace" in metadata:
+        metadata["namespace"] = serving.namespace
+
+
+def _fill_volume(found: Object, model: Model, serving: Serving) -> None:
+    """A PersistentVolume binds one claim, and where it lies cannot be changed: it is named for both."""
+    found["metadata"]["name"] = f"{serving.namespace}-{_claim(model, serving)}"
+    spec = found["spec"]
+    spec["claimRef"] = {"namespace": serving.namespace, "name": _claim(model, serving)}
+    spec["hostPath"]["path"] = f"{NODE_ROOT}/models/{model.digest.removeprefix('sha256:')}"
+    spec["nodeAffinity"]["required"]["nodeSelectorTerms"] = [_exists(DISK_LABEL, model.digest)]
+    if model.size:
+        spec["capacity"]["storage"] = _quantity(model.size)
+
+
+def _fill_claim(found: Object, model: Model, serving: Serving) -> None:
+    found["metadata"]["name"] = _claim(model, serving)
+    found["spec"]["volumeName"] = f"{serving.namespace}-{_claim(model, serving)}"
+    if model.size:
+        found["spec"]["resources"]["requests"]["storage"] = _quantity(model.size)
+
+
+def _fill_service(found: Object, _model: Model, serving: Serving) -> None:
+    found["spec"]["selector"]["app.kubernetes.io/name"] = serving.name
+
+
+def _fill_deployment(found: Object, model: Model, serving: Serving) -> None:
+    spec = found["spec"]
+    spec["selector"]["matchLabels"]["app.kubernetes.io/name"] = serving.name
+    metadata = spec["template"]["metadata"]
+    metadata["labels"]["app.kubernetes.io/name"] = serving.name
+    metadata["annotations"] = dict(found["metadata"]["annotations"])
+    pod = spec["template"]["spec"]
+    if serving.service_account:
+        pod["serviceAccountName"] = serving.service_account
+    if serving.pull_secret:
+        pod["imagePullSecrets"] = [{"name": serving.pull_secret}]
+    if model.weights:
+        pod["affinity"] = {"nodeAffinity": _warm(model.weights, required=serving.require_warm)}
+    pod["volumes"][0] = _volume(model, serving)
+    (container,) = pod["containers"]
+    if serving.image:
+        container["image"] = serving.image
+    mount = container["volumeMounts"][0]
+    mount["mountPath"] = f"/models/{serving.name}"
+    if serving.sub_path:
+        mount["subPath"] = serving.sub_path
+    container["args"] = [_argument(text, model, serving) for text in container.get("args", ())]
+    if not container["args"]:
+        del container["args"]
+    limits = container["resources"].get("limits")
+    if limits:
+        limits["nvidia.com/gpu"] = str(serving.gpus)
+    if model.size:
+        requests = container["resources"]["requests"]
+        metadata["annotations"][f"{_ANNOTATION}/memory"] = (
+            f"requests {requests['memory']} for the process and {_quantity(model.size)} for the model's pages, which "
+            "the kubelet counts as used; there is no limit, because one below their sum would evict the model"
+        )
+        requests["memory"] = _quantity(model.size + _bytes(requests["memory"]))
+
+
+def _argument(text: str, model: Model, serving: Serving) -> str:
+    inside = "" if serving.sub_path or serving.mode == "pvc" else model.prefix.rstrip("/")
+    path = f"/models/{serving.name}" + (f"/{inside}" if inside else "")
+    return {
+        "--served-model-name=model": f"--served-model-name={serving.name}",
+        "--tensor-parallel-size=1": f"--tensor-parallel-size={serving.gpus}",
+    }.get(text, text.replace("/models/model", path))
+
+
+def _volume(model: Model, serving: Serving) -> Object:
+    if serving.mode == "pvc":
+        return {"name": "model", "persistentVolumeClaim": {"claimName": _claim(model, serving), "readOnly": True}}
+    reference = f"{model.repository}@{model.digest}"
+    return {"name": "model", "image": {"reference": reference, "pullPolicy": "IfNotPresent"}}
+
+
+def _warm(weights: Digest, *, required: bool) -> Mapping[str, Any]:
+    term = _exists(WARM_LABEL, weights)
+    if required:
+        return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
+
+
+def _exists(label: str, digest: Digest) -> Object:
+    return {"matchExpressions": [{"key": f"{label}/{short(digest)}", "operator": "Exists"}]}
+
+
+def _claim(model: Model, serving: Serving) -> str:
+    return f"{serving.name}-{short(model.digest)}"
+
+
+def _quantity(size: int) -> str:
+    return f"{-(-size // _MIB)}Mi"
+
+
+def _bytes(quantity: str) -> int:
+    """Return what a template's quantity means [bytes]."""
+    return int(quantity[:-2]) * {"Mi": _MIB, "Gi": _MIB << 10}[quantity[-2:]]
+
+
+_FILLERS = {
+    "PersistentVolume": _fill_volume,
+    "PersistentVolumeClaim": _fill_claim,
+    "Deployment": _fill_deployment,
+    "Service": _fill_service,
+}

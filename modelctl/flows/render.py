@@ -1,0 +1,207 @@
+"""Render the Kubernetes objects that serve an artifact: ask the registry what it is, choose how, fill in `kube/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from modelctl.cluster.serving import Model, Object, Serving, check_name, name_of, render_serving, to_yaml
+from modelctl.cluster.versions import KubeVersion, parse_kube_version, why_image_volume, why_no_image_volume
+from modelctl.core.access import DEFAULT, Access
+from modelctl.core.choices import Engine, Mode
+from modelctl.core.config import load_config
+from modelctl.core.disk import on_disk, replace_file
+from modelctl.core.errors import Conflict, Denied, UsageProblem
+from modelctl.core.paths import check_path
+from modelctl.core.reference import LATEST, Reference
+from modelctl.core.types import parse_digest
+from modelctl.flows.stores import open_artifact, open_store
+from modelctl.packing.artifact import Artifact
+
+MAX_LAYERS = 127
+"""Most layers that every runtime mounts. Source: podman 4 and CRI-O 1.25 stop at 128."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions:
+    """What the user may choose; the names are those of the flags. No `mode` is: choose for me."""
+
+    mode: Mode | None = None
+    engine: Engine = "vllm"
+    name: str = ""
+    namespace: str = "default"
+    kube_version: str = "1.36"
+    image_volume_gate: bool = False
+    region: str = ""
+    image: str = ""
+    gpus: int = 1
+    sub_path: str = ""
+    pull_secret: str = ""
+    service_account: str = ""
+    require_warm: bool = False
+    offline: bool = False
+    access: Access = DEFAULT
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects in the order in which they are applied, how pods get the model and why so, and what to know."""
+
+    objects: Sequence[Object]
+    mode: Mode
+    why: str
+    notes: Sequence[str] = field(default_factory=list)
+
+
+def render(reference: Reference, options: RenderOptions) -> Rendered:
+    """Return the objects that serve `reference`, pinned by digest.
+
+    Raises:
+        UsageProblem: A choice that contradicts another, or would not mount; says what to do.
+        NotFound, Denied, Unavailable: The registry does not show the artifact. Invalid: It is not one.
+    """
+    place = _placed(reference, options)
+    version = parse_kube_version(options.kube_version)
+    name = check_name(options.name or name_of(place.path), "--name")
+    check_name(options.namespace, "--namespace")
+    if options.sub_path:
+        check_path(options.sub_path)
+    artifact = None if options.offline else open_artifact(place, options.access)[1]
+    mode, why = _choose(artifact, version, options)
+    serving = Serving(
+        mode=mode,
+        engine=options.engine,
+        name=name,
+        namespace=options.namespace,
+        image=options.image,
+        gpus=options.gpus,
+        sub_path=options.sub_path,
+        pull_secret=options.pull_secret,
+        service_account=options.service_account,
+        require_warm=options.require_warm,
+    )
+    notes = [_OFFLINE] if options.offline else _secret_notes(place, mode, options)
+    return Rendered(render_serving(_model(place, artifact), serving), mode, why, notes)
+
+
+_OFFLINE = (
+    "offline: not checked whether the artifact is there and mounts; its size and its weights are not known, so no "
+    "memory is requested for it and no warm node preferred"
+)
+
+
+def _placed(reference: Reference, options: RenderOptions) -> Reference:
+    """Return where pods pull from: the region's registry, when one is named."""
+    if not reference.registry:
+        raise UsageProblem(
+            f"cannot render {reference}",
+            why="no pod can pull from a folder",
+            hint=f"modelctl push {reference} REGISTRY/REPOSITORY:TAG, and render that",
+        )
+    if options.offline and not reference.digest:
+        raise UsageProblem(
+            f"cannot render {reference} offline",
+            why="only a registry can say which digest a tag names",
+            hint=f"{reference.store}@sha256:..., as modelctl digest prints it",
+        )
+    if options.offline and options.require_warm:
+        raise UsageProblem(
+            "--require-warm with --offline",
+            why="nodes are labelled warm by the digest of the weights, which is in the registry",
+            hint="leave one of the two out",
+        )
+    if not options.region:
+        return reference
+    region = load_config().region(options.region)
+    path = f"{region.namespace}/{reference.path}" if region.namespace else reference.path
+    return replace(reference, registry=region.registry, path=path)
+
+
+def _choose(artifact: Artifact | None, version: KubeVersion, options: RenderOptions) -> tuple[Mode, str]:
+    """Return how pods get the model, and why so.
+
+    Raises:
+        UsageProblem: It was asked for what would not mount.
+    """
+    if options.mode == "pvc":
+        return "pvc", "asked for"
+    no_layout = _why_not_mountable(artifact)
+    no_version = why_no_image_volume(version, gate=options.image_volume_gate, sub_path=bool(options.sub_path))
+    if not no_layout and not no_version:
+        return "image-volume", why_image_volume(version)
+    if not options.mode:
+        return "pvc", no_layout or no_version
+    if no_layout:
+        hint = "modelctl pack --layout image makes one that mounts; or --as pvc, which takes any"
+        raise UsageProblem("the artifact would not mount as an image volume", why=no_layout, hint=hint)
+    hint = "--image-volume-gate when it is on in yours, or --as pvc"
+    if options.image_volume_gate or (version.major, version.minor) < (1, 31):
+        hint = "--as pvc"
+    raise UsageProblem("pods could not mount the image volume", why=no_version, hint=hint)
+
+
+def _why_not_mountable(artifact: Artifact | None) -> str:
+    if artifact is None:
+        return ""
+    layers = len(artifact.manifest.layers)
+    if layers > MAX_LAYERS:
+        return f"it has {layers} layers; runtimes mount {MAX_LAYERS} (pack it with --max-layers 110)"
+    return artifact.why_not_mountable
+
+
+def _model(place: Reference, artifact: Artifact | None) -> Model:
+    repository, tag = f"{place.registry}/{place.path}", place.tag
+    if artifact is None:
+        return Model(repository=repository, tag=tag, digest=parse_digest(place.digest or ""))
+    return Model(
+        repository=repository,
+        tag=tag or ("" if place.digest else LATEST),
+        digest=artifact.root.digest,
+        weights=artifact.weights,
+        size=artifact.size,
+        prefix=artifact.table.prefix,
+    )
+
+
+def _secret_notes(place: Reference, mode: Mode, options: RenderOptions) -> list[str]:
+    """Say it when pods would be refused: the registry wants credentials, and none are named."""
+    if mode == "pvc" or options.pull_secret or options.service_account:
+        return []
+    try:
+        open_store(place, replace(options.access, credentials=False)).resolve(place.name)
+    except Denied:
+        return [
+            f"{place.registry} wants credentials, and the pods name none: unless the nodes have some they end in "
+            f"ErrImagePull with 401. Try: kubectl -n {options.namespace} create secret docker-registry NAME "
+            f"--docker-server={place.registry} --docker-username=... --docker-password=..., and --pull-secret NAME"
+        ]
+    return []
+
+
+def write_kustomization(objects: Sequence[Object], folder: str) -> list[str]:
+    """Write each object into a file of `folder`, and the kustomization that lists them; return their paths.
+
+    What an earlier run wrote is replaced.
+
+    Raises:
+        Conflict: Somebody else wrote a file of that name. Nothing was written.
+    """
+    files = {f"{found['kind'].lower()}.yaml": found for found in objects}
+    files["kustomization.yaml"] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": list(files),
+    }
+    root = Path(folder)
+    with on_disk(folder):
+        root.mkdir(parents=True, exist_ok=True)
+        for path in [root / name for name in files if (root / name).exists()]:
+            if not path.read_bytes().startswith(_WRITTEN.encode()):
+                raise Conflict(str(path), why="somebody else wrote it", hint="name another folder")
+    for name, found in files.items():
+        replace_file(root / name, (_WRITTEN + to_yaml([found])).encode())
+    return [str(root / name) for name in files]
+
+
+_WRITTEN = "# Written by modelctl render; the next run into this folder replaces it.\n"
