@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.disk import FileBlob, locked, on_disk, write_all
+from modelctl.core.disk import FileBlob, locked, on_disk, replace_file, write_all
 from modelctl.core.errors import ChecksumMismatch, Conflict, Denied, DiskProblem, ModelctlError, NotFound
 
 
@@ -87,3 +87,23 @@ def test_a_lock_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DiskProblem), locked(tmp_path / "lock", fcntl.LOCK_EX):
         pass
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    replace_file(tmp_path / "a", b"new", 0o600)
+    assert ((tmp_path / "a").read_bytes(), os.listdir(tmp_path)) == (b"new", ["a"])
+
+
+def test_what_a_link_names_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    replace_file(tmp_path / "link", b"new")
+    assert ((tmp_path / "there").read_bytes(), (tmp_path / "link").is_symlink()) == (b"new", True)
+
+
+def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DiskProblem, match="folder"):
+        replace_file(tmp_path / "folder", b"new")
+    assert os.listdir(tmp_path) == ["folder"]
