@@ -114,7 +114,7 @@ def _name(found: Object, model: Model, serving: Serving) -> None:
     metadata["name"] = serving.name
     metadata["labels"]["app.kubernetes.io/name"] = serving.name
     metadata["annotations"] = {
-        f"{_ANNOTATION}/reference": f"{model.repository}" + (f":{model.tag}" if model.tag else ""),
+        f"{_ANNOTATION}/reference": model.repository + (f":{model.tag}" if model.tag else ""),
         f"{_ANNOTATION}/digest": model.digest,
     }
     if "namespace" in metadata:
@@ -148,7 +148,7 @@ def _fill_deployment(found: Object, model: Model, serving: Serving) -> None:
     spec["selector"]["matchLabels"]["app.kubernetes.io/name"] = serving.name
     metadata = spec["template"]["metadata"]
     metadata["labels"]["app.kubernetes.io/name"] = serving.name
-    metadata["annotations"] = dict(found["metadata"]["annotations"])
+    metadata["annotations"] = {f"{_ANNOTATION}/digest": model.digest}
     pod = spec["template"]["spec"]
     if serving.service_account:
         pod["serviceAccountName"] = serving.service_account

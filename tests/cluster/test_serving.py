@@ -110,6 +110,11 @@ def test_the_tag_stays_in_an_annotation() -> None:
         assert found["metadata"]["annotations"]["modelctl.io/reference"] == "registry.example/qwen/qwen3-8b:v1"
 
 
+def test_another_tag_of_the_same_digest_restarts_no_pod() -> None:
+    other = rendered(replace(MODEL, tag="v2"))["Deployment"]
+    assert other["spec"] == rendered()["Deployment"]["spec"]
+
+
 def test_a_claim_and_its_volume_name_each_other() -> None:
     found = rendered(mode="pvc")
     volume, claim = found["PersistentVolume"], found["PersistentVolumeClaim"]
