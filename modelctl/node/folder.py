@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from modelctl.core.chunks import CHUNK
@@ -43,8 +43,8 @@ def open_folder(path: str | os.PathLike[str], digest: Digest, *, overwrite: bool
     """
     root = Path(path)
     with ExitStack() as stack:
+        stack.enter_context(_made(root))
         with on_disk(str(root)):
-            root.mkdir(parents=True, exist_ok=True)
             root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, root_fd)
         unfinished_fd = stack.enter_context(_alone(root, root_fd))
@@ -56,6 +56,21 @@ def open_folder(path: str | os.PathLike[str], digest: Digest, *, overwrite: bool
             folder.tidy(finished=False)
             raise
         folder.tidy(finished=True)
+
+
+@contextmanager
+def _made(root: Path) -> Iterator[None]:
+    """Make a folder. One that was not there goes again, if it can, when the job fails and nothing is in it."""
+    with on_disk(str(root)):
+        new = not root.exists()
+        root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with suppress(OSError):
+                root.rmdir()
+        raise
 
 
 @contextmanager

@@ -275,3 +275,14 @@ def test_the_part_of_a_file_that_is_no_longer_wanted_goes_in_the_end(tmp_path: P
     fill(tmp_path, FILES)
 
     assert not (tmp_path / UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_was_made_for_a_job_that_failed_goes_again(tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "target"
+    if there:
+        target.mkdir()
+    with pytest.raises(DiskProblem), open_folder(target, DIGEST, overwrite=False):
+        raise DiskProblem("the first thing that is asked for")
+
+    assert target.exists() is there
