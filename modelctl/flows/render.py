@@ -12,7 +12,7 @@ from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import Engine, Mode
 from modelctl.core.config import load_config
 from modelctl.core.disk import on_disk, replace_file
-from modelctl.core.errors import Conflict, Denied, UsageProblem
+from modelctl.core.errors import Conflict, Denied, Invalid, UsageProblem
 from modelctl.core.paths import check_path
 from modelctl.core.reference import LATEST, Reference
 from modelctl.core.types import parse_digest
@@ -65,8 +65,7 @@ def render(reference: Reference, options: RenderOptions) -> Rendered:
     version = parse_kube_version(options.kube_version)
     name = check_name(options.name or name_of(place.path), "--name")
     check_name(options.namespace, "--namespace")
-    if options.sub_path:
-        check_path(options.sub_path)
+    _check_sub_path(options.sub_path)
     artifact = None if options.offline else open_artifact(place, options.access)[1]
     mode, why = _choose(artifact, version, options)
     serving = Serving(
@@ -116,6 +115,15 @@ def _placed(reference: Reference, options: RenderOptions) -> Reference:
     region = load_config().region(options.region)
     path = f"{region.namespace}/{reference.path}" if region.namespace else reference.path
     return replace(reference, registry=region.registry, path=path)
+
+
+def _check_sub_path(path: str) -> None:
+    if not path:
+        return
+    try:
+        check_path(path)
+    except Invalid as error:
+        raise UsageProblem(f"--sub-path {path[:200]!r}", why=error.why) from error
 
 
 def _choose(artifact: Artifact | None, version: KubeVersion, options: RenderOptions) -> tuple[Mode, str]:

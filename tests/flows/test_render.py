@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from modelctl.core.access import Access
-from modelctl.core.errors import Conflict, Denied, Invalid, NotFound, UsageProblem
+from modelctl.core.errors import Conflict, Denied, NotFound, UsageProblem
 from modelctl.core.reference import parse_reference
 from modelctl.flows.render import Rendered, RenderOptions, render, write_kustomization
 from modelctl.registry.credentials import save_credentials
@@ -151,7 +151,7 @@ def test_a_layout_on_disk_is_refused() -> None:
 
 @pytest.mark.parametrize("sub_path", ["../etc", "/etc", "a//b"])
 def test_a_sub_path_out_of_the_artifact_is_refused(there: str, sub_path: str) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(UsageProblem, match="--sub-path"):
         rendered(there, sub_path=sub_path)
 
 
