@@ -36,19 +36,22 @@ _MODULES = {
     "prune": "store",
     "crc32": "crc32",
     "render": "render",
+    "node": "node",
     "login": "login",
     "logout": "login",
 }
-"""Which module of this room each command is a function of."""
+"""Which module of this room each command is a function, or a group, of."""
 
 
 class _Commands(Mapping[str, Any]):
     """The commands by name, each built when it is looked up."""
 
     def __getitem__(self, name: str) -> Any:
-        module = import_module(f"modelctl.cli.{_MODULES[name]}")
+        found = getattr(import_module(f"modelctl.cli.{_MODULES[name]}"), name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        alone.command(name)(getattr(module, name))
+        alone.command(name)(found)
         return typer.main.get_command(alone)
 
     def __iter__(self) -> Iterator[str]:
@@ -74,7 +77,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pack model weights into OCI artifacts, pull them back, and prove them.",
-    epilog="Exit statuses: 0 done, 1 bug, 2 usage, 3 not found, 4 wrong bytes, 5 unavailable, 7 denied, "
+    epilog="Exit statuses: 0 done, 1 bug, 2 usage, 3 not found, 4 wrong bytes, 5 unavailable, 7 denied, 9 partial, "
     "11 invalid input, 12 conflict, 13 disk, 130 interrupted.",
 )
 

@@ -10,10 +10,11 @@
      ├ Denied                denied              7   no permission: of the file system, or of a registry
      ├ Invalid               invalid            11   a model or an artifact that breaks its format
      ├ Conflict              conflict           12   a target, store or tag that somebody else holds or filled
-     └ DiskProblem           disk               13   the operating system refused a read or a write
+     ├ DiskProblem           disk               13   the operating system refused a read or a write
+     └ Partial               partial             9   done in part: not every region, node or byte
 
-^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6, 8, 9 and 10 are kept for
-copies, for peers, for partial results and for deadlines.
+^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6, 8 and 10 are kept for
+copies, for peers and for deadlines.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ class Conflict(ModelctlError):
 
 class DiskProblem(ModelctlError):
     code, exit_status = "disk", 13
+
+
+class Partial(ModelctlError):
+    code, exit_status = "partial", 9
 
 
 @contextmanager

@@ -76,10 +76,11 @@ def render_table(table: Table) -> bytes:
         MEMBERS[1]: b"".join(row.chunks for row in rows),
         MEMBERS[2]: render_crc32_list(Crc32Line(row.path, row.crc32) for row in rows).encode(),
     }
-    return _render_blob(contents)
+    return join_table(contents)
 
 
-def _render_blob(contents: Mapping[str, bytes]) -> bytes:
+def join_table(contents: Mapping[str, bytes]) -> bytes:
+    """Return the table's blob from the content of its three files, by name; they are not looked at."""
     members = [Member(path, len(content)) for path, content in contents.items()]
     parts: list[bytes] = []
     for piece in frame("tar", members):
@@ -125,7 +126,7 @@ def _split(blob: bytes) -> dict[str, bytes]:
         size = int(field, 8)
         members.append(Member(path, size))
         contents[path] = blob[start : start + size]
-    if _render_blob(contents) != blob:
+    if join_table(contents) != blob:
         raise _broken("the layer is not the tar of its three files")
     return contents
 

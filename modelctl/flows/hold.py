@@ -1,0 +1,109 @@
+"""Keep a model in memory: look at intervals, bring in again what the kernel took, and answer who asks how it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from modelctl.core.disk import on_disk
+from modelctl.core.errors import UsageProblem
+from modelctl.flows.warm import Warmed
+
+_MISSED = 3
+"""After so many intervals without a look the holder is not healthy."""
+
+
+def hold(warm: Warmed, interval: float, listen: str, say: Callable[[str], None]) -> None:
+    """Hold `warm` until an exception ends it, as ^C and SIGTERM do.
+
+    Args:
+        warm: The files, mapped.
+        interval: Between two looks [s].
+        listen: `[address]:port` for /metrics and /healthz; empty for none.
+        say: Told when something was brought in again.
+
+    Raises:
+        DiskProblem: A disk cannot be read, or the address cannot be listened on.
+    """
+    state = _State(warm, interval)
+    with _serving(state, listen):
+        while True:
+            time.sleep(interval)
+            again = state.look()
+            if again:
+                say(f"{again} bytes were taken away, and are back")
+
+
+class _State:
+    """What the holder knows, as metrics."""
+
+    def __init__(self, warm: Warmed, interval: float) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge
+
+        self.registry = CollectorRegistry()
+        self._warm, self._interval = warm, interval
+        self._size = Gauge("modelctl_model_bytes", "Size of the model's files.", registry=self.registry)
+        self._resident = Gauge("modelctl_resident_bytes", "How much of it is in memory.", registry=self.registry)
+        self._again = Counter(
+            "modelctl_repopulated_bytes", "What the kernel took away and was brought in again.", registry=self.registry
+        )
+        self._looked = time.monotonic()
+        self._measure()
+
+    def look(self) -> int:
+        """Bring in what is missing; return how much that was [bytes]."""
+        again = self._warm.refresh()
+        self._again.inc(again)
+        self._measure()
+        self._looked = time.monotonic()
+        return again
+
+    def _measure(self) -> None:
+        measured = self._warm.measure()
+        self._size.set(measured.size)
+        self._resident.set(measured.resident)
+
+    @property
+    def healthy(self) -> bool:
+        return time.monotonic() - self._looked < _MISSED * self._interval + 60
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Requests are not news."""
+
+
+@contextmanager
+def _serving(state: _State, listen: str) -> Iterator[None]:
+    if not listen:
+        yield
+        return
+    from prometheus_client import make_wsgi_app
+
+    metrics = make_wsgi_app(state.registry)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            answer: Iterable[bytes] = metrics(environ, start_response)
+            return answer
+        known = environ["PATH_INFO"] == "/healthz"
+        status = "404 Not Found" if not known else "200 OK" if state.healthy else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "text/plain")])
+        return [status.encode() + b"\n"]
+
+    address, colon, port = listen.rpartition(":")
+    if not colon or not port.isdigit():
+        raise UsageProblem(f"--listen {listen!r}", why="expected [address]:port, such as :9464")
+    with on_disk(f"listening on {listen}"):
+        server = make_server(address, int(port), app, handler_class=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,84 @@
+"""Keep models on this node: pull one into the library, list them, remove one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from modelctl.core.access import Access
+from modelctl.core.progress import Progress
+from modelctl.core.reference import Reference
+from modelctl.core.types import Digest
+from modelctl.flows.pull import PullOptions, pull
+from modelctl.flows.stores import open_artifact
+from modelctl.node.library import Library
+
+
+class NodePullReport(msgspec.Struct, kw_only=True):
+    """A model that is on this node, every file proved. Sizes in bytes; `shared` were there, of other models."""
+
+    reference: str
+    digest: str
+    folder: str
+    files: int
+    size: int
+    shared: int
+
+
+class NodeModel(msgspec.Struct, kw_only=True):
+    """A model of this node; its size in bytes."""
+
+    digest: str
+    folder: str
+    files: int
+    size: int
+
+
+class Removed(msgspec.Struct, kw_only=True):
+    """A model that is gone, and how much that freed [bytes]."""
+
+    digest: str
+    freed: int
+
+
+def node_pull(reference: Reference, root: str, jobs: int | None, access: Access, progress: Progress) -> NodePullReport:
+    """Bring a model into the library `root`: link what other models have, pull the rest, prove all of it.
+
+    A file that is not what the table says is replaced.
+
+    Raises:
+        As `flows.pull.pull`. What is there already stays, and the next run goes on.
+    """
+    library = Library(root)
+    _, artifact = open_artifact(reference, access)
+    digest, rows = artifact.root.digest, artifact.table.rows
+    folder = library.folder(digest)
+    with library.writing():
+        shared = library.link(digest, rows)
+        exact = Reference(reference.path, reference.tag, digest, reference.registry)
+        pulled = pull(exact, str(folder), PullOptions(overwrite=True, jobs=jobs, access=access), progress)
+        library.keep(digest, rows)
+    return NodePullReport(
+        reference=pulled.reference,
+        digest=digest,
+        folder=str(folder),
+        files=pulled.files,
+        size=pulled.size,
+        shared=shared,
+    )
+
+
+def node_models(root: str) -> list[NodeModel]:
+    """Return the models of the library `root`."""
+    library = Library(root)
+    found = []
+    for digest in library.models():
+        files, size = library.size(digest)
+        found.append(NodeModel(digest=digest, folder=str(library.folder(digest)), files=files, size=size))
+    return found
+
+
+def node_remove(root: str, digest: Digest) -> Removed:
+    """Remove a model from the library `root`, and every content that no other model has."""
+    library = Library(root)
+    with library.writing():
+        return Removed(digest=digest, freed=library.remove(digest))
