@@ -36,6 +36,7 @@ _MODULES = {
     "prune": "store",
     "crc32": "crc32",
     "render": "render",
+    "status": "status",
     "node": "node",
     "login": "login",
     "logout": "login",

@@ -1,1 +1,1 @@
-"""Kubernetes objects, as plain data: which ones a model needs. Pure; nothing here talks to a cluster."""
+"""Kubernetes objects, as plain data: which ones a model needs, and what they say. Only `api.py` talks to a cluster."""

@@ -30,6 +30,13 @@ NODE_ROOT = "/var/lib/modelctl"
 """Where nodes keep models; those of a manifest are in `models/<64 hex digits>`."""
 
 _ANNOTATION = "modelctl.io"
+
+DIGEST_ANNOTATION = f"{_ANNOTATION}/digest"
+"""The manifest's digest, on every object and pod."""
+
+MANAGED = "app.kubernetes.io/managed-by=modelctl"
+"""Selects what came out of `render`."""
+
 _LONGEST_NAME = 50
 _MIB = 1 << 20
 
@@ -115,7 +122,7 @@ def _name(found: Object, model: Model, serving: Serving) -> None:
     metadata["labels"]["app.kubernetes.io/name"] = serving.name
     metadata["annotations"] = {
         f"{_ANNOTATION}/reference": model.repository + (f":{model.tag}" if model.tag else ""),
-        f"{_ANNOTATION}/digest": model.digest,
+        DIGEST_ANNOTATION: model.digest,
     }
     if "namespace" in metadata:
         metadata["namespace"] = serving.namespace
@@ -148,7 +155,7 @@ def _fill_deployment(found: Object, model: Model, serving: Serving) -> None:
     spec["selector"]["matchLabels"]["app.kubernetes.io/name"] = serving.name
     metadata = spec["template"]["metadata"]
     metadata["labels"]["app.kubernetes.io/name"] = serving.name
-    metadata["annotations"] = {f"{_ANNOTATION}/digest": model.digest}
+    metadata["annotations"] = {DIGEST_ANNOTATION: model.digest}
     pod = spec["template"]["spec"]
     if serving.service_account:
         pod["serviceAccountName"] = serving.service_account

@@ -27,6 +27,7 @@ COMMANDS = (
     "prune",
     "crc32",
     "render",
+    "status",
     "node",
     "login",
     "logout",
