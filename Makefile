@@ -20,11 +20,16 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports --no-cache
 	$(COMMANDS) --output build/commands.md >/dev/null && diff docs/commands.md build/commands.md
 
-e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp
+e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp build/cluster.stamp
 	$(BIN)/pytest e2e
+	$(RUN) e2e/cluster/cluster run --nodes 2 -- $(RUN) -m pytest e2e/kubernetes
 
 bench: .venv/dev.stamp build/apt.stamp build/go.stamp
 	$(RUN) -m e2e.bench
+
+image: build/image/index.json
+
+wheels: build/wheels/ours.stamp
 
 docs: .venv/dev.stamp
 	$(COMMANDS) --output docs/commands.md
@@ -37,6 +42,10 @@ lock: .venv/bin/python
 	  --no-deps requirements/demo.in -o requirements/demo.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
 	  requirements/go.in -o requirements/go.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
+	  pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
+	  requirements/image.in -o requirements/image.txt
 
 setup: .venv/dev.stamp .venv/demo.stamp build/apt.stamp
 
@@ -64,3 +73,32 @@ build/apt.stamp build/apt-demo.stamp: build/%.stamp: e2e/%.txt
 build/go.stamp: e2e/go.txt .venv/dev.stamp
 	e2e/install-go-tools e2e/go.txt build/go/bin
 	touch $@
+
+build/cluster.stamp: e2e/cluster/apt.txt e2e/cluster/programs.py build/go.stamp
+	$(RUN) e2e/cluster/cluster install
+	touch $@
+
+# The image. Folders are sources too: theirs is the time at which a file went. The last commit stands in its labels.
+.PHONY: image wheels
+PACKED = pyproject.toml README.md LICENSE $(shell find modelctl layouts kube -name __pycache__ -prune -o -print)
+
+build/apt-image.stamp: e2e/apt-image.txt
+	e2e/install-apt $<
+	mkdir -p build && touch $@
+
+build/base.tar: image/base build/apt-image.stamp
+	image/base $@
+
+build/wheels/locked.stamp: requirements/runtime.txt requirements/image.txt | .venv/bin/python
+	rm -rf build/wheels
+	$(BIN)/pip download -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -d build/wheels \
+	  -r requirements/runtime.txt -r requirements/image.txt
+	touch $@
+
+build/wheels/ours.stamp: build/wheels/locked.stamp .venv/dev.stamp $(PACKED)
+	rm -f build/wheels/modelctl-*.whl
+	$(RUN) -m hatchling build --target wheel --directory build/wheels
+	touch $@
+
+build/image/index.json: image/build build/base.tar build/wheels/ours.stamp Dockerfile $(wildcard .git/logs/HEAD)
+	image/build build/base.tar build/image

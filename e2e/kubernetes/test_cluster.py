@@ -16,9 +16,15 @@ from tests.models import write_model
 def test_pods_of_all_nodes_answer_by_their_services_names(namespace: Namespace, busybox: str) -> None:
     namespace.apply(web_server("web", busybox))
     namespace("rollout", "status", "daemonset/web", "--timeout=60s")
-    found = namespace.shell("daemonset/web", f"nslookup web-pods.{namespace.name}.svc.cluster.local").split()
-    pods = [word for word in found if word.startswith("10.91.")]
 
+    def both() -> str:
+        found = namespace.shell(
+            "daemonset/web", f"nslookup web-pods.{namespace.name}.svc.cluster.local || true"
+        ).split()
+        pods = [word for word in found if word.startswith("10.91.")]
+        return " ".join(pods) if len(pods) == 2 else ""
+
+    pods = namespace.until("the addresses of two pods", both).split()
     assert sorted(run("busybox", "wget", "-qO-", f"http://{pod}:8080") for pod in pods) == ["n1\n", "n2\n"]
     assert namespace.shell("daemonset/web", "wget -qO- http://web") in ("n1\n", "n2\n")
 

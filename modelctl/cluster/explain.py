@@ -14,6 +14,7 @@ import msgspec
 Object = dict[str, Any]
 
 _REFUSED = re.compile(r"401|403|unauthorized|authorization failed|access denied|no basic auth", re.IGNORECASE)
+_PULL_FAILED = re.compile(r"failed to pull|pull access denied|failed to resolve", re.IGNORECASE)
 _LONGEST = 400
 
 
@@ -53,7 +54,7 @@ def _evicted(pod: Object) -> Explained | None:
 def _pull_failure(pod: Object, warnings: Sequence[Object]) -> Explained | None:
     said = [event["message"] for event in warnings if event.get("reason") in ("Failed", "FailedMount", "ErrImagePull")]
     said += [state.get("message", "") for state in _waiting(pod) if state.get("reason", "").startswith("ErrImage")]
-    pulls = [text for text in said if "pull" in text.lower()]
+    pulls = [text for text in said if _PULL_FAILED.search(text)]
     if not pulls:
         return None
     return Explained("ErrImagePull", _short(pulls[-1]), _pull_hint(pod, pulls[-1], warnings))

@@ -91,6 +91,11 @@ def test_a_failed_pull_has_a_next_step(why: str, hint: str) -> None:
     assert hint in found.hint
 
 
+def test_that_it_failed_does_not_hide_why() -> None:
+    later = event("Failed", "Error: ErrImagePull", at="2026-01-01T00:00:09Z")
+    assert "401" in explain_pod(pod(), [pull_failed(REFUSED), later]).why
+
+
 def test_the_latest_failure_counts() -> None:
     events = [
         event("Failed", "Failed to pull image: new", at="2026-01-01T00:00:09Z"),
