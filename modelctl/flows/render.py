@@ -181,7 +181,7 @@ def _secret_notes(place: Reference, mode: Mode, options: RenderOptions) -> list[
     except Denied:
         return [
             f"{place.registry} wants credentials, and the pods name none: unless the nodes have some they end in "
-            f"ErrImagePull, authorization failed. Try: kubectl -n {options.namespace} create secret docker-registry NAME "
+            f"ErrImagePull. Try: kubectl -n {options.namespace} create secret docker-registry NAME "
             f"--docker-server={place.registry} --docker-username=... --docker-password=..., and --pull-secret NAME"
         ]
     return []
