@@ -1,4 +1,4 @@
-# make demo | test | check | e2e | bench | docs | lock: each sets up all it needs. See README.md.
+# make demo | test | check | e2e | image | bench | docs | lock: each sets up all it needs. See README.md.
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -86,8 +86,8 @@ build/apt-image.stamp: e2e/apt-image.txt
 	e2e/install-apt $<
 	mkdir -p build && touch $@
 
-build/base.tar: image/base build/apt-image.stamp
-	image/base $@
+build/base.tar: .ci/image/base build/apt-image.stamp
+	.ci/image/base $@
 
 build/wheels/locked.stamp: requirements/runtime.txt requirements/image.txt | .venv/bin/python
 	rm -rf build/wheels
@@ -100,5 +100,5 @@ build/wheels/ours.stamp: build/wheels/locked.stamp .venv/dev.stamp $(PACKED)
 	$(RUN) -m hatchling build --target wheel --directory build/wheels
 	touch $@
 
-build/image/index.json: image/build build/base.tar build/wheels/ours.stamp Dockerfile $(wildcard .git/logs/HEAD)
-	image/build build/base.tar build/image
+build/image/index.json: .ci/image/build build/base.tar build/wheels/ours.stamp Dockerfile $(wildcard .git/logs/HEAD)
+	.ci/image/build build/base.tar build/image
