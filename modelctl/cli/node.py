@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,15 +64,13 @@ def pull(
 def warm(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A model's folder, or where an artifact is mounted.")],
     table: Annotated[
-        str, typer.Option(metavar="DIGEST", help="The artifact's table; every file of DIR is proved by it.")
+        str, typer.Option(metavar="DIGEST", help="The table of a mounted artifact; every file of DIR is proved by it.")
     ] = "",
     hold: Annotated[
         bool, typer.Option("--hold", help="Stay, and bring in again what the kernel takes away, until SIGTERM.")
     ] = False,
     interval: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How often --hold looks.")] = 30.0,
-    listen: Annotated[
-        str, typer.Option(metavar="[ADDRESS]:PORT", help="Where --hold serves /metrics and /healthz.")
-    ] = "",
+    listen: Annotated[str, typer.Option(metavar="[HOST]:PORT", help="Where --hold serves /metrics and /healthz.")] = "",
     jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
@@ -90,10 +89,14 @@ def warm(
     from modelctl.core.errors import UsageProblem
     from modelctl.core.types import parse_digest
     from modelctl.flows.hold import hold as stay
+    from modelctl.flows.hold import parse_address
     from modelctl.flows.warm import missing_pages, warmed
 
     if listen and not hold:
         raise UsageProblem("--listen without --hold", why="nothing stays that could answer")
+    if not math.isfinite(interval):
+        raise UsageProblem(f"--interval {interval}", why="expected a number of seconds")
+    address = parse_address(listen) if listen else None
     digest = parse_digest(table) if table else None
     with report.progress("warm", quiet=quiet) as progress, warmed(folder, digest, jobs, progress) as pages:
         measured = pages.measure()
@@ -105,7 +108,7 @@ def warm(
         if problem:
             raise problem
         if hold:
-            stay(pages, interval, listen, lambda text: report.note(text, quiet=quiet))
+            stay(pages, interval, address, lambda text: report.note(text, quiet=quiet))
 
 
 def _tell_pod(measured: WarmReport) -> None:

@@ -40,7 +40,9 @@ def render(
         str, typer.Option(metavar="NAME", help="Pull from the registry of this region of the settings.")
     ] = "",
     image: Annotated[str, typer.Option(help="The engine's container image. Without: the one in kube/engine.")] = "",
-    gpus: Annotated[int, typer.Option(min=1, max=64, help="GPUs of a pod, and the tensor parallel size.")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, max=64, help="GPUs of a pod, and the tensor parallel size. Without: 1.")
+    ] = None,
     sub_path: Annotated[str, typer.Option(metavar="PATH", help="Mount only this folder of the artifact.")] = "",
     pull_secret: Annotated[str, typer.Option(metavar="NAME", help="Secret with which pods pull.")] = "",
     service_account: Annotated[str, typer.Option(metavar="NAME", help="Service account of the pods.")] = "",
@@ -96,7 +98,7 @@ def render(
     for note in rendered.notes:
         report.note(f"note: {note}", quiet=quiet)
     if output is Format.kustomize:
-        report.print_bytes("".join(f"{path}\n" for path in write_kustomization(rendered.objects, output_dir)).encode())
+        report.print_text("".join(f"{path}\n" for path in write_kustomization(rendered.objects, output_dir)))
     elif output is Format.json:
         report.print_json({"apiVersion": "v1", "kind": "List", "items": rendered.objects})
     else:

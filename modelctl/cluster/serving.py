@@ -92,7 +92,19 @@ def load_template(name: str) -> list[Object]:
 
 def to_yaml(objects: Sequence[Object]) -> str:
     """Write objects as the documents of one YAML stream."""
-    return yaml.safe_dump_all(objects, sort_keys=False, width=1 << 16)
+    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1 << 16)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes also what other parsers take for something else than text, such as kubectl's: y, n, 1e3."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    ambiguous = re.fullmatch(r"[yYnN]|[-+.\d][\d.e+_:-]*", text, re.IGNORECASE)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, "'" if ambiguous else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def check_name(text: str, what: str) -> str:
@@ -102,6 +114,20 @@ def check_name(text: str, what: str) -> str:
             f"{what} {text[:100]!r}",
             why=f"expected at most {_LONGEST_NAME} lower-case letters, digits and '-', a letter first and no '-' last",
         )
+    return text
+
+
+def check_namespace(text: str) -> str:
+    """Return `text`, or raise `UsageProblem` when it is no namespace. Source: RFC 1123, a label."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise UsageProblem(f"--namespace {text[:100]!r}", why="expected at most 63 lower-case letters, digits and '-'")
+    return text
+
+
+def check_secret_name(text: str, what: str) -> str:
+    """Return `text`, which may be empty, or raise `UsageProblem`. Source: RFC 1123, a subdomain."""
+    if text and (len(text) > 253 or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", text)):
+        raise UsageProblem(f"{what} {text[:100]!r}", why="expected lower-case letters, digits, '-' and '.'")
     return text
 
 
@@ -129,21 +155,20 @@ def _name(found: Object, model: Model, serving: Serving) -> None:
 
 
 def _fill_volume(found: Object, model: Model, serving: Serving) -> None:
-    """A PersistentVolume binds one claim, and where it lies cannot be changed: it is named for both."""
-    found["metadata"]["name"] = f"{serving.namespace}-{_claim(model, serving)}"
+    """A PersistentVolume binds one claim, and where it lies cannot be changed: it is named for both.
+
+    Its size is the template's: a hostPath is not measured, and a claim cannot be resized.
+    """
+    found["metadata"]["name"] = f"{serving.namespace}.{_claim(model, serving)}"
     spec = found["spec"]
     spec["claimRef"] = {"namespace": serving.namespace, "name": _claim(model, serving)}
     spec["hostPath"]["path"] = f"{NODE_ROOT}/models/{model.digest.removeprefix('sha256:')}"
     spec["nodeAffinity"]["required"]["nodeSelectorTerms"] = [_exists(DISK_LABEL, model.digest)]
-    if model.size:
-        spec["capacity"]["storage"] = _quantity(model.size)
 
 
 def _fill_claim(found: Object, model: Model, serving: Serving) -> None:
     found["metadata"]["name"] = _claim(model, serving)
-    found["spec"]["volumeName"] = f"{serving.namespace}-{_claim(model, serving)}"
-    if model.size:
-        found["spec"]["resources"]["requests"]["storage"] = _quantity(model.size)
+    found["spec"]["volumeName"] = f"{serving.namespace}.{_claim(model, serving)}"
 
 
 def _fill_service(found: Object, _model: Model, serving: Serving) -> None:

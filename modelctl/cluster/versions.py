@@ -12,8 +12,6 @@ from modelctl.core.errors import UsageProblem
 
 GATE = "ImageVolume"
 
-_ALPHA, _BETA, _ON = (1, 31), (1, 33), (1, 35)
-
 
 @dataclass(frozen=True, order=True)
 class KubeVersion:
@@ -24,6 +22,9 @@ class KubeVersion:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
+
+
+_ALPHA, _BETA, _ON = KubeVersion(1, 31), KubeVersion(1, 33), KubeVersion(1, 35)
 
 
 def parse_kube_version(text: str) -> KubeVersion:
@@ -42,17 +43,16 @@ def why_no_image_volume(version: KubeVersion, *, gate: bool, sub_path: bool) -> 
         gate: Whether its feature gate ImageVolume was turned on.
         sub_path: Whether a folder of the image is to be mounted.
     """
-    minor = (version.major, version.minor)
-    if minor < _ALPHA:
+    if version < _ALPHA:
         return f"Kubernetes {version} has no image volumes; 1.31 brought them"
-    if minor < _ON and not gate:
+    if version < _ON and not gate:
         return f"in Kubernetes {version} the feature gate {GATE} is off unless somebody turns it on"
-    if sub_path and minor < _BETA:
+    if sub_path and version < _BETA:
         return f"image volumes of Kubernetes {version} have no subPath; 1.33 brought it"
     return ""
 
 
 def why_image_volume(version: KubeVersion) -> str:
     """Return why they can."""
-    on = (version.major, version.minor) >= _ON
+    on = version >= _ON
     return f"Kubernetes {version} mounts images" + ("" if on else f" where {GATE} is on")

@@ -1,4 +1,4 @@
-"""Find the files of layouts/.
+"""Find the files of layouts/ and kube/.
 
 In the wheel they are in `modelctl/data`; in a checkout they are beside the package.
 """

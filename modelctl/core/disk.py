@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelctl.core.errors import ChecksumMismatch, Conflict, Denied, DiskProblem, NotFound
+from modelctl.core.errors import ChecksumMismatch, Conflict, Denied, DiskProblem, Invalid, NotFound
 from modelctl.core.types import Bytes
 
 _HINTS = {
@@ -85,11 +87,26 @@ def write_at(fd: int, data: memoryview, offset: int, name: str) -> None:
             data, offset = data[count:], offset + count
 
 
+def read_file(path: Path, limit: int) -> bytes:
+    """Return what a regular file holds; a link is not followed.
+
+    Raises:
+        Invalid: It is none, or has more than `limit` bytes.
+    """
+    with on_disk(str(path)):
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+                raise Invalid(str(path), why=f"expected a regular file of at most {limit} bytes")
+            return file.read(limit)
+
+
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put `data` at `path` whole or not at all; a link there stays one, and what it names is replaced."""
     with on_disk(str(path)):
         final = path.resolve()
-        unfinished = final.with_name(f"{final.name}.{os.getpid()}")
+        unfinished = final.with_name(f"{final.name}.{secrets.token_hex(4)}")
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with open(fd, "wb") as file:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import UsageProblem
@@ -17,13 +20,30 @@ _MISSED = 3
 """After so many intervals without a look the holder is not healthy."""
 
 
-def hold(warm: Warmed, interval: float, listen: str, say: Callable[[str], None]) -> None:
+Address = tuple[str, int]
+"""A host, which may be empty for all, and a port."""
+
+
+def parse_address(text: str) -> Address:
+    """Parse `[HOST]:PORT`; an IPv6 address stands in brackets.
+
+    Raises:
+        UsageProblem: It is not that.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = re.fullmatch(r"\[([0-9a-fA-F:]+)\]", host)
+    if not (colon and port.isdigit() and int(port) < 1 << 16 and (bracketed or re.fullmatch(r"[\w.-]*", host))):
+        raise UsageProblem(f"--listen {text[:200]!r}", why="expected [HOST]:PORT, such as :9464 or [::1]:9464")
+    return bracketed[1] if bracketed else host, int(port)
+
+
+def hold(warm: Warmed, interval: float, listen: Address | None, say: Callable[[str], None]) -> None:
     """Hold `warm` until an exception ends it, as ^C and SIGTERM do.
 
     Args:
         warm: The files, mapped.
         interval: Between two looks [s].
-        listen: `[address]:port` for /metrics and /healthz; empty for none.
+        listen: Where to answer /metrics and /healthz, if anywhere.
         say: Told when something was brought in again.
 
     Raises:
@@ -51,16 +71,19 @@ class _State:
         self._again = Counter(
             "modelctl_repopulated_bytes", "What the kernel took away and was brought in again.", registry=self.registry
         )
-        self._looked = time.monotonic()
+        self._touch(0)
         self._measure()
 
     def look(self) -> int:
         """Bring in what is missing; return how much that was [bytes]."""
-        again = self._warm.refresh()
+        again = self._warm.refresh(self._touch)
         self._again.inc(again)
         self._measure()
-        self._looked = time.monotonic()
+        self._touch(0)
         return again
+
+    def _touch(self, _size: int) -> None:
+        self._looked = time.monotonic()
 
     def _measure(self) -> None:
         measured = self._warm.measure()
@@ -72,14 +95,27 @@ class _State:
         return time.monotonic() - self._looked < _MISSED * self._interval + 60
 
 
-class _Quiet(WSGIRequestHandler):
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each request in a thread, which ends with the process."""
+
+    daemon_threads = True
+    block_on_close = False
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 5.0
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Requests are not news."""
 
 
 @contextmanager
-def _serving(state: _State, listen: str) -> Iterator[None]:
-    if not listen:
+def _serving(state: _State, listen: Address | None) -> Iterator[None]:
+    if listen is None:
         yield
         return
     from prometheus_client import make_wsgi_app
@@ -95,11 +131,10 @@ def _serving(state: _State, listen: str) -> Iterator[None]:
         start_response(status, [("Content-Type", "text/plain")])
         return [status.encode() + b"\n"]
 
-    address, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit():
-        raise UsageProblem(f"--listen {listen!r}", why="expected [address]:port, such as :9464")
-    with on_disk(f"listening on {listen}"):
-        server = make_server(address, int(port), app, handler_class=_Quiet)
+    host, port = listen
+    kind = _Server6 if ":" in host else _Server
+    with on_disk(f"listening on {host}:{port}"):
+        server = make_server(host, port, app, server_class=kind, handler_class=_Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from modelctl.core.access import Access
+from modelctl.core.errors import NotFound
 from modelctl.core.progress import Progress
 from modelctl.core.reference import Reference
 from modelctl.core.types import Digest
@@ -51,16 +52,17 @@ def node_pull(reference: Reference, root: str, jobs: int | None, access: Access,
     library = Library(root)
     _, artifact = open_artifact(reference, access)
     digest, rows = artifact.root.digest, artifact.table.rows
-    folder = library.folder(digest)
+    exact = Reference(reference.path, reference.tag, digest, reference.registry)
     with library.writing():
         shared = library.link(digest, rows)
-        exact = Reference(reference.path, reference.tag, digest, reference.registry)
-        pulled = pull(exact, str(folder), PullOptions(overwrite=True, jobs=jobs, access=access), progress)
+        pulled = pull(
+            exact, str(library.filling(digest)), PullOptions(overwrite=True, jobs=jobs, access=access), progress
+        )
         library.keep(digest, rows)
     return NodePullReport(
         reference=pulled.reference,
         digest=digest,
-        folder=str(folder),
+        folder=str(library.folder(digest)),
         files=pulled.files,
         size=pulled.size,
         shared=shared,
@@ -78,7 +80,13 @@ def node_models(root: str) -> list[NodeModel]:
 
 
 def node_remove(root: str, digest: Digest) -> Removed:
-    """Remove a model from the library `root`, and every content that no other model has."""
+    """Remove a model from the library `root`, whole or begun, and every content that no other model has.
+
+    Raises:
+        NotFound: Nothing of it is here.
+    """
     library = Library(root)
+    if not library.has(digest):
+        raise NotFound(f"{digest} in {root}", why="no such model is here", hint="modelctl node ls lists those that are")
     with library.writing():
         return Removed(digest=digest, freed=library.remove(digest))

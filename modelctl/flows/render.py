@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelctl.cluster.serving import Model, Object, Serving, check_name, name_of, render_serving, to_yaml
+from modelctl.cluster.serving import (
+    Model,
+    Object,
+    Serving,
+    check_name,
+    check_namespace,
+    check_secret_name,
+    name_of,
+    render_serving,
+    to_yaml,
+)
 from modelctl.cluster.versions import KubeVersion, parse_kube_version, why_image_volume, why_no_image_volume
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import Engine, Mode
-from modelctl.core.config import load_config
+from modelctl.core.config import config_path, load_config
 from modelctl.core.disk import on_disk, replace_file
-from modelctl.core.errors import Conflict, Denied, Invalid, UsageProblem
+from modelctl.core.errors import Conflict, Denied, Invalid, ModelctlError, NotFound, UsageProblem
 from modelctl.core.paths import check_path
-from modelctl.core.reference import LATEST, Reference
+from modelctl.core.reference import LATEST, Reference, parse_reference
 from modelctl.core.types import parse_digest
 from modelctl.flows.stores import open_artifact, open_store
 from modelctl.packing.artifact import Artifact
@@ -35,7 +46,7 @@ class RenderOptions:
     image_volume_gate: bool = False
     region: str = ""
     image: str = ""
-    gpus: int = 1
+    gpus: int | None = None
     sub_path: str = ""
     pull_secret: str = ""
     service_account: str = ""
@@ -64,17 +75,23 @@ def render(reference: Reference, options: RenderOptions) -> Rendered:
     place = _placed(reference, options)
     version = parse_kube_version(options.kube_version)
     name = check_name(options.name or name_of(place.path), "--name")
-    check_name(options.namespace, "--namespace")
-    _check_sub_path(options.sub_path)
+    check_namespace(options.namespace)
+    check_secret_name(options.pull_secret, "--pull-secret")
+    check_secret_name(options.service_account, "--service-account")
+    if options.image and not re.fullmatch(r"[\w./:@-]+", options.image):
+        raise UsageProblem(f"--image {options.image[:200]!r}", why="it is not the name of an image")
+    if options.gpus and options.engine == "none":
+        raise UsageProblem("--gpus with --engine none", why="nothing would use them")
     artifact = None if options.offline else open_artifact(place, options.access)[1]
     mode, why = _choose(artifact, version, options)
+    _check_sub_path(options.sub_path, artifact, mode)
     serving = Serving(
         mode=mode,
         engine=options.engine,
         name=name,
         namespace=options.namespace,
         image=options.image,
-        gpus=options.gpus,
+        gpus=options.gpus or 1,
         sub_path=options.sub_path,
         pull_secret=options.pull_secret,
         service_account=options.service_account,
@@ -114,16 +131,29 @@ def _placed(reference: Reference, options: RenderOptions) -> Reference:
         return reference
     region = load_config().region(options.region)
     path = f"{region.namespace}/{reference.path}" if region.namespace else reference.path
-    return replace(reference, registry=region.registry, path=path)
+    placed = replace(reference, registry=region.registry, path=path)
+    try:
+        return parse_reference(str(placed))
+    except UsageProblem as error:
+        why = f"{config_path()} says registry {region.registry[:200]!r}, namespace {region.namespace[:200]!r}"
+        raise UsageProblem(f"region {options.region}", why=why, hint='registry = "HOST[:PORT]"') from error
 
 
-def _check_sub_path(path: str) -> None:
+def _check_sub_path(path: str, artifact: Artifact | None, mode: Mode) -> None:
+    """Demand that a folder of that name is in what is mounted; a claim's files stand without the layout's prefix."""
     if not path:
         return
     try:
         check_path(path)
     except Invalid as error:
         raise UsageProblem(f"--sub-path {path[:200]!r}", why=error.why) from error
+    prefix = artifact.table.prefix if artifact and mode == "image-volume" else ""
+    if artifact and not any(f"{prefix}{row.path}".startswith(f"{path}/") for row in artifact.table.rows):
+        raise UsageProblem(
+            f"--sub-path {path[:200]!r}",
+            why=f"no file of the artifact is below it, mounted as {mode}",
+            hint="modelctl inspect",
+        )
 
 
 def _choose(artifact: Artifact | None, version: KubeVersion, options: RenderOptions) -> tuple[Mode, str]:
@@ -144,7 +174,7 @@ def _choose(artifact: Artifact | None, version: KubeVersion, options: RenderOpti
         hint = "modelctl pack --layout image makes one that mounts; or --as pvc, which takes any"
         raise UsageProblem("the artifact would not mount as an image volume", why=no_layout, hint=hint)
     hint = "--image-volume-gate when it is on in yours, or --as pvc"
-    if options.image_volume_gate or (version.major, version.minor) < (1, 31):
+    if options.image_volume_gate or version < KubeVersion(1, 31):
         hint = "--as pvc"
     raise UsageProblem("pods could not mount the image volume", why=no_version, hint=hint)
 
@@ -178,19 +208,21 @@ def _secret_notes(place: Reference, mode: Mode, options: RenderOptions) -> list[
         return []
     try:
         open_store(place, replace(options.access, credentials=False)).resolve(place.name)
-    except Denied:
+    except (Denied, NotFound):
         return [
             f"{place.registry} wants credentials, and the pods name none: unless the nodes have some they end in "
             f"ErrImagePull. Try: kubectl -n {options.namespace} create secret docker-registry NAME "
             f"--docker-server={place.registry} --docker-username=... --docker-password=..., and --pull-secret NAME"
         ]
+    except ModelctlError:
+        return []
     return []
 
 
 def write_kustomization(objects: Sequence[Object], folder: str) -> list[str]:
     """Write each object into a file of `folder`, and the kustomization that lists them; return their paths.
 
-    What an earlier run wrote is replaced.
+    What an earlier run wrote is replaced, or removed when it is not of this one.
 
     Raises:
         Conflict: Somebody else wrote a file of that name. Nothing was written.
@@ -204,9 +236,12 @@ def write_kustomization(objects: Sequence[Object], folder: str) -> list[str]:
     root = Path(folder)
     with on_disk(folder):
         root.mkdir(parents=True, exist_ok=True)
-        for path in [root / name for name in files if (root / name).exists()]:
-            if not path.read_bytes().startswith(_WRITTEN.encode()):
-                raise Conflict(str(path), why="somebody else wrote it", hint="name another folder")
+        written = {path.name for path in root.glob("*.yaml") if path.read_bytes().startswith(_WRITTEN.encode())}
+        for name in files:
+            if (root / name).exists() and name not in written:
+                raise Conflict(str(root / name), why="somebody else wrote it", hint="name another folder")
+        for name in written - set(files):
+            (root / name).unlink()
     for name, found in files.items():
         replace_file(root / name, (_WRITTEN + to_yaml([found])).encode())
     return [str(root / name) for name in files]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+import resource
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from modelctl.core.disk import on_disk
+from modelctl.core.disk import read_file
 from modelctl.core.errors import ChecksumMismatch, DigestMismatch, NotFound, Partial
 from modelctl.core.progress import Progress
 from modelctl.core.types import Digest, FileRow, digest_of
@@ -63,15 +63,19 @@ class Warmed:
             ],
         )
 
-    def refresh(self) -> int:
-        """Bring in again what the kernel took away; return how much that was [bytes]."""
+    def refresh(self, advance: Callable[[int], None]) -> int:
+        """Bring in again what the kernel took away; return how much that was [bytes].
+
+        Args:
+            advance: Told of each window that was looked at [bytes].
+        """
         missing = [
             (pages, pages.size - count)
             for pages, count in zip(self.pages, resident(self.pages), strict=True)
             if count < pages.size
         ]
         for pages, _ in missing:
-            pages.populate(_nobody)
+            pages.populate(advance)
         return sum(count for _, count in missing)
 
 
@@ -109,7 +113,8 @@ def warmed(folder: str, table: Digest | None, jobs: int | None, progress: Progre
         raise NotFound(folder, why="it holds no files")
     workers = Workers(jobs, progress)
     with ExitStack() as stack:
-        pages = [stack.enter_context(Pages(Path(folder, path))) for path in paths]
+        _allow_open_files()
+        pages = [stack.enter_context(Pages(_place(folder, path, proved=bool(table)))) for path in paths]
         workers.expect(len(pages), sum(one.size for one in pages))
 
         def warm_one(item: tuple[str, Pages]) -> None:
@@ -121,6 +126,18 @@ def warmed(folder: str, table: Digest | None, jobs: int | None, progress: Progre
 
         workers.run(warm_one, list(zip(paths, pages, strict=True)))
         yield Warmed(folder, table or "", paths, pages)
+
+
+def _place(folder: str, path: str, *, proved: bool) -> Path:
+    """Return where a file is. Without a table links are followed: the source took only those that stay in its cache."""
+    place = Path(folder, path)
+    return place if proved else place.resolve()
+
+
+def _allow_open_files() -> None:
+    """Take as many descriptors as may be had: each file needs one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _nobody(_size: int) -> None:
@@ -145,12 +162,7 @@ def _mounted_table(folder: str, digest: Digest) -> Table:
     """Build the table's blob again from the three files that the mount shows of it, and demand that it is `digest`."""
     contents = {}
     for name in MEMBERS:
-        path = Path(folder, name)
-        with on_disk(str(path)):
-            size = os.stat(path, follow_symlinks=False).st_size
-            if size > MAX_TABLE_SIZE:
-                raise DigestMismatch(str(path), why=f"it has {size} bytes; at most {MAX_TABLE_SIZE} are read")
-            contents[name] = path.read_bytes()
+        contents[name] = read_file(Path(folder, name), MAX_TABLE_SIZE)
     blob = join_table(contents)
     if digest_of(blob) != digest:
         raise DigestMismatch(

@@ -1,6 +1,7 @@
 """The models that a node keeps: a folder for each manifest, whose files are links to one copy of each content.
 
-    ROOT/models/<manifest digest>/...    a model as it was packed
+    ROOT/models/<manifest digest>/...    a model as it was packed, every file proved
+    ROOT/partial/<manifest digest>/...   one that is being pulled
     ROOT/files/<content>                 each content once, however many models have it
     ROOT/lock                            held by the one who writes
 
@@ -12,66 +13,86 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelctl.core.disk import locked, on_disk
-from modelctl.core.errors import NotFound
-from modelctl.core.types import Digest, FileRow, parse_digest
+from modelctl.core.disk import locked, on_disk, sync_folder
+from modelctl.core.types import Digest, FileRow, is_digest
 
 
 class Library:
-    """The models below `root`, made when it is not there. Whoever changes it does so inside `writing`."""
+    """The models below `root`. Whoever changes it does so inside `writing`."""
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)
-        self._files, self._models = self.root / "files", self.root / "models"
+        self._files, self._models, self._partial = self.root / "files", self.root / "models", self.root / "partial"
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the only one who writes; waits for another to end."""
-        with on_disk(str(self.root)):
-            self._files.mkdir(parents=True, exist_ok=True)
-            self._models.mkdir(exist_ok=True)
-        with locked(self.root / "lock", fcntl.LOCK_EX):
-            yield
+        """Be the only one who writes, into a root that is made when it is not there; waits for another to end.
+
+        What it makes can be read by everybody, whatever the umask: pods run as users of their own.
+        """
+        umask = os.umask(0o022)
+        try:
+            with on_disk(str(self.root)):
+                for folder in (self._files, self._models, self._partial):
+                    folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.root / "lock", fcntl.LOCK_EX):
+                yield
+        finally:
+            os.umask(umask)
 
     def folder(self, manifest: Digest) -> Path:
-        """Return where a model is, or goes."""
+        """Return where a model is when all of it is there."""
         return self._models / manifest.removeprefix("sha256:")
 
+    def filling(self, manifest: Digest) -> Path:
+        """Return where a model is pulled into: its own folder, to be mended, or one that gets that name at the end."""
+        folder = self.folder(manifest)
+        return folder if folder.exists() else self._partial / folder.name
+
     def link(self, manifest: Digest, rows: Sequence[FileRow]) -> int:
-        """Give a model's folder those of its files that another model has; return how much that was [bytes].
+        """Give the folder that is filled the files that another model has; return how much that was [bytes].
 
         Their bytes are still to be proved.
         """
         linked = 0
         for row in rows:
-            path, content = self.folder(manifest) / row.path, self._files / content_name(row)
+            path, content = self.filling(manifest) / row.path, self._files / content_name(row)
             with on_disk(str(path)):
-                if content.exists() and not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    os.link(content, path)
-                    linked += row.size
+                if content.exists() and not (path.exists() and path.samefile(content)):
+                    linked += row.size if not path.exists() else 0
+                    _link(content, path)
         return linked
 
     def keep(self, manifest: Digest, rows: Sequence[FileRow]) -> None:
-        """Make what a model's folder has, and is proved, the one copy of its content."""
+        """Take over the folder that was filled, each file proved: it gets its name, and shares its contents."""
+        filling = self.filling(manifest)
+        kept: set[str] = set()
         for row in rows:
-            path, content = self.folder(manifest) / row.path, self._files / content_name(row)
+            path, content = filling / row.path, self._files / content_name(row)
             with on_disk(str(content)):
-                if content.exists() and not content.samefile(path):
-                    content.unlink()
-                if not content.exists():
-                    os.link(path, content)
+                if content.exists() and content.samefile(path):
+                    pass
+                elif content.name in kept:
+                    _link(content, path)
+                else:
+                    _link(path, content)
+            kept.add(content.name)
+        with on_disk(str(self.folder(manifest))):
+            if filling != self.folder(manifest):
+                os.rename(filling, self.folder(manifest))
+                sync_folder(self._models)
 
     def models(self) -> list[Digest]:
         """Return the manifests whose models are here, sorted; none when the root is not there."""
         with on_disk(str(self._models)):
             names = sorted(os.listdir(self._models)) if self._models.exists() else []
-        return [parse_digest(f"sha256:{name}") for name in names]
+        return [Digest(f"sha256:{name}") for name in names if is_digest(f"sha256:{name}")]
 
     def size(self, manifest: Digest) -> tuple[int, int]:
         """Return how many files a model has here, and their size [bytes]."""
@@ -79,24 +100,46 @@ class Library:
             sizes = [path.stat().st_size for path in self.folder(manifest).rglob("*") if path.is_file()]
         return len(sizes), sum(sizes)
 
-    def remove(self, manifest: Digest) -> int:
-        """Forget a model, and what no other model has; return how much is free now [bytes].
+    def has(self, manifest: Digest) -> bool:
+        """Say whether anything of a model is here."""
+        return self.folder(manifest).exists() or self.filling(manifest).exists()
 
-        Raises:
-            NotFound: It is not here.
+    def remove(self, manifest: Digest) -> int:
+        """Forget a model, and every content that no model has; return how much is free now [bytes].
+
+        What a killed run began to remove goes, too.
         """
-        folder = self.folder(manifest)
-        if not folder.exists():
-            raise NotFound(str(folder), why="no such model is here", hint="modelctl node ls lists those that are")
         freed = 0
         with on_disk(str(self.root)):
-            shutil.rmtree(folder)
+            leaving = self._partial / f"removed-{self.folder(manifest).name}"
+            for folder in (self.folder(manifest), self.filling(manifest)):
+                if folder.exists():
+                    if leaving.exists():
+                        freed += _remove_tree(leaving)
+                    os.rename(folder, leaving)
+            for left in self._partial.glob("removed-*"):
+                freed += _remove_tree(left)
             for content in self._files.iterdir():
                 status = content.stat()
                 if status.st_nlink == 1:
                     content.unlink()
                     freed += status.st_size
         return freed
+
+
+def _link(there: Path, path: Path) -> None:
+    """Make `path` another name of `there`, atomically; what was at `path` loses that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}")
+    os.link(there, fresh)
+    os.replace(fresh, path)
+
+
+def _remove_tree(folder: Path) -> int:
+    """Remove a folder; return the size of the files that had no other name [bytes]."""
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    shutil.rmtree(folder)
+    return sum(status.st_size for status in files if status.st_nlink == 1)
 
 
 def content_name(row: FileRow) -> str:

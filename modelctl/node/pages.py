@@ -46,8 +46,12 @@ class Pages:
         self.name = str(path)
         with on_disk(self.name):
             self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            self.size = os.fstat(self._fd).st_size
-            self._address = _map(self._fd, self.size) if self.size else 0
+            try:
+                self.size = os.fstat(self._fd).st_size
+                self._address = _map(self._fd, self.size) if self.size else 0
+            except BaseException:
+                os.close(self._fd)
+                raise
 
     def __enter__(self) -> Pages:
         return self
@@ -119,10 +123,10 @@ def resident(files: Iterable[Pages]) -> list[int]:
     """
     found: dict[int, int] = {}
     address = 0
-    with on_disk("/proc/self/smaps"), open("/proc/self/smaps") as lines:
+    with on_disk("/proc/self/smaps"), open("/proc/self/smaps", "rb") as lines:
         for line in lines:
-            if header := re.match(r"([0-9a-f]+)-[0-9a-f]+ ", line):
+            if header := re.match(rb"([0-9a-f]+)-[0-9a-f]+ ", line):
                 address = int(header[1], 16)
-            elif line.startswith("Rss:"):
+            elif line.startswith(b"Rss:"):
                 found[address] = int(line.split()[1]) << 10
     return [min(found.get(file.address, 0), file.size) for file in files]

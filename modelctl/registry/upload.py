@@ -8,6 +8,7 @@ Source: OCI distribution-spec, "Pushing a blob in chunks"; distribution 2.8 and 
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import re
@@ -20,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 from modelctl.core.chunks import BUFFER
 from modelctl.core.disk import FileBlob
-from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable
+from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable, failing
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Bytes, Checkpoint, Digest
 from modelctl.registry.journal import Journal
@@ -28,6 +29,10 @@ from modelctl.registry.transport import MAX_ERROR_SIZE, Transport, described, dr
 
 Supply = Callable[[int, int], memoryview]
 """(offset, length) -> the blob's bytes from there, at least one and at most `length`."""
+
+
+_UNREADABLE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO)
+"""What sendfile says of a file system that has none, and of a disk that cannot be read."""
 
 
 class UploadLost(Unavailable):
@@ -261,13 +266,37 @@ class Stream:
         return len(data)
 
     def send_file(self, blob: FileBlob, length: int) -> int:
-        """Send the next `length` bytes of a file without reading them; return how many."""
-        with self._translated():
-            sent = _send_file(self._connection.sock, blob.fd, self.position, length)
-        self.position += sent
-        if sent < length:
-            raise DigestMismatch(f"source: {blob.name}", why=f"the file ended at byte {self.position}")
+        """Send the next `length` bytes of a file, unread where connection and file system can; return how many.
+
+        Raises:
+            ChecksumMismatch, DiskProblem: The file cannot be read so far; says that it is the source's.
+        """
+        end = self.position + length
+        self._send_unread(blob, end)
+        buffer = memoryview(bytearray(min(end - self.position, BUFFER)))
+        while self.position < end:
+            data = buffer[: end - self.position]
+            with failing("source"):
+                blob.read_into(self.position, data)
+            self.send(data)
         return length
+
+    def _send_unread(self, blob: FileBlob, end: int) -> None:
+        """Send up to `end` by sendfile(2), or as far as that goes: what is left is read, which says what is wrong."""
+        sock = self._connection.sock
+        if isinstance(sock, ssl.SSLSocket):
+            return
+        with self._translated(), _blocking(sock):
+            while self.position < end:
+                try:
+                    count = os.sendfile(sock.fileno(), blob.fd, self.position, end - self.position)
+                except OSError as error:
+                    if error.errno in _UNREADABLE:
+                        return
+                    raise
+                if not count:
+                    return
+                self.position += count
 
     def finish(self) -> str:
         """Read the answer; return the Location that it names, which may be none.
@@ -316,15 +345,6 @@ class Stream:
 
     def close(self) -> None:
         self._connection.close()
-
-
-def _send_file(sock: socket.socket, fd: int, offset: int, length: int) -> int:
-    """Send `length` bytes of a file from `offset`; return how many there were."""
-    sent = 0
-    with _blocking(sock):
-        while sent < length and (count := os.sendfile(sock.fileno(), fd, offset + sent, length - sent)):
-            sent += count
-    return sent
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from modelctl.cluster.serving import (
     Object,
     Serving,
     check_name,
+    check_namespace,
+    check_secret_name,
     load_template,
     name_of,
     render_serving,
@@ -129,8 +131,15 @@ def test_volumes_of_two_namespaces_or_versions_have_different_names() -> None:
         rendered(mode="pvc", namespace="ml"),
         rendered(mode="pvc", namespace="prod"),
         rendered(other, mode="pvc", namespace="ml"),
+        rendered(mode="pvc", namespace="team", name="a-m"),
+        rendered(mode="pvc", namespace="team-a", name="m"),
     ]
-    assert len({objects["PersistentVolume"]["metadata"]["name"] for objects in found}) == 3
+    assert len({objects["PersistentVolume"]["metadata"]["name"] for objects in found}) == len(found)
+
+
+def test_a_claim_is_the_same_whether_or_not_the_size_is_known() -> None:
+    unknown = replace(MODEL, size=None)
+    assert rendered(mode="pvc")["PersistentVolumeClaim"] == rendered(unknown, mode="pvc")["PersistentVolumeClaim"]
 
 
 def test_a_volume_asks_for_nodes_that_have_the_files() -> None:
@@ -217,8 +226,9 @@ def test_the_service_reaches_the_port_of_the_engine(engine: str) -> None:
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_every_probe_asks_the_port_of_the_engine(engine: str) -> None:
     found = container(engine=engine)
-    probes = [found[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
-    assert probes == [{"path": "/health", "port": "http"}] * 3
+    probes = [found[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert [probe["httpGet"] for probe in probes] == [{"path": "/health", "port": "http"}] * 3
+    assert all(probe["timeoutSeconds"] >= 10 for probe in probes)
 
 
 def test_who_pulls_is_said_when_it_is_known() -> None:
@@ -242,6 +252,38 @@ def test_pods_may_do_what_pod_security_restricted_allows_and_no_more(engine: str
         "readOnlyRootFilesystem": True,
     }
     assert not found["automountServiceAccountToken"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_services_of_the_namespace_set_no_variable_of_an_engine(engine: str) -> None:
+    assert pod(engine=engine)["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_next_version_keeps_the_number_of_pods(engine: str) -> None:
+    assert "replicas" not in rendered(engine=engine)["Deployment"]["spec"]
+
+
+@pytest.mark.parametrize("text", ["y", "N", "1e3", "0x1f", "1_000", "12:30", "no", "1.36"])
+def test_text_stays_text_for_every_reader(text: str) -> None:
+    assert to_yaml([{"name": text}]) == f"name: '{text}'\n"
+
+
+@pytest.mark.parametrize("text", ["", "Ml", "a_b", "-a", "x" * 64])
+def test_what_is_no_namespace_is_refused(text: str) -> None:
+    with pytest.raises(UsageProblem, match="--namespace"):
+        check_namespace(text)
+
+
+@pytest.mark.parametrize("text", ["1team", "x" * 63, "ml"])
+def test_a_namespace_may_be_any_label(text: str) -> None:
+    assert check_namespace(text) == text
+
+
+@pytest.mark.parametrize("text", ["Bad_Name!", "-a", "x" * 254])
+def test_what_is_no_name_of_a_secret_is_refused(text: str) -> None:
+    with pytest.raises(UsageProblem, match="--pull-secret"):
+        check_secret_name(text, "--pull-secret")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,21 @@ def test_the_next_version_takes_over_what_it_shares(two: tuple[Path, Path], root
     assert second.shared == second.size - len("other words")
 
 
-def test_equal_files_of_a_model_stay_as_they_are(model: Path, store: Path, root: Path) -> None:
+def test_equal_files_of_a_model_are_one(model: Path, store: Path, root: Path) -> None:
     (model / "copy.safetensors").write_bytes((model / SHARD).read_bytes())
     pack_model(model, store)
     found = inodes(Path(keep(store, root).folder))
-    again = inodes(Path(keep(store, root).folder))
-    assert found["copy.safetensors"] != found[SHARD]
-    assert again == found
+    assert found["copy.safetensors"] == found[SHARD]
+
+
+def test_what_was_mended_is_shared_again(two: tuple[Path, Path], root: Path) -> None:
+    store, model = two
+    first, second = Path(keep(store, root).folder), Path(keep(store, root, "v2").folder)
+    flip(first / SHARD, 9000)
+    keep(store, root, "v2")
+    keep(store, root)
+    assert inodes(first)[SHARD] == inodes(second)[SHARD]
+    assert files_of(second) == files_of(model)
 
 
 def test_pulled_again_nothing_moves(packed: Path, root: Path) -> None:
@@ -119,8 +128,48 @@ def test_when_the_last_is_removed_no_file_is_left(packed: Path, root: Path) -> N
     assert set(files_of(root)) == {"lock"}
 
 
+def test_a_model_of_which_a_part_is_here_is_not_listed_and_can_be_removed(packed: Path, root: Path) -> None:
+    flip(blob_path(packed, layer_of(packed, SHARD)), 9000)
+    with pytest.raises(ChecksumMismatch):
+        keep(packed, root)
+    assert node_models(str(root)) == []
+    node_remove(str(root), Digest(tags_of(packed)["v1"]))
+    assert set(files_of(root)) == {"lock"}
+
+
+def test_what_a_killed_removal_left_goes_with_the_next(two: tuple[Path, Path], root: Path) -> None:
+    store, _ = two
+    first, second = keep(store, root), keep(store, root, "v2")
+    Path(first.folder).rename(root / "partial" / f"removed-{Path(first.folder).name}")
+    node_remove(str(root), Digest(second.digest))
+    assert set(files_of(root)) == {"lock"}
+
+
+def test_pods_of_any_user_can_read_whatever_the_umask(packed: Path, root: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        report = keep(packed, root)
+        now = os.umask(0o077)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (root, *Path(report.folder).rglob("*"), Path(report.folder))}
+    assert (modes, now) == ({0o755, 0o644}, 0o077)
+
+
+def test_a_root_that_is_mistyped_is_not_made(root: Path) -> None:
+    with pytest.raises(NotFound):
+        node_remove(str(root), Digest("sha256:" + "0" * 64))
+    assert not root.exists()
+
+
+def test_what_else_is_among_the_models_is_not_listed(packed: Path, root: Path) -> None:
+    report = keep(packed, root)
+    (root / "models" / "lost+found").mkdir()
+    assert [one.digest for one in node_models(str(root))] == [report.digest]
+
+
 def test_a_model_that_is_not_there_cannot_be_removed(root: Path) -> None:
-    with pytest.raises(NotFound, match="models"):
+    with pytest.raises(NotFound, match="sha256"):
         node_remove(str(root), Digest("sha256:" + "0" * 64))
 
 

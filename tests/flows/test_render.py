@@ -61,12 +61,6 @@ def test_a_digest_stays_what_it_is(there: str) -> None:
     assert pod(rendered(by_digest)) == pod(rendered(there))
 
 
-def test_the_storage_is_as_large_as_the_files(there: str, model: Path) -> None:
-    (volume,) = [one for one in rendered(there, mode="pvc").objects if one["kind"] == "PersistentVolume"]
-    mib = -(-sum(map(len, files_of(model).values())) // (1 << 20))
-    assert volume["spec"]["capacity"] == {"storage": f"{mib}Mi"}
-
-
 def test_a_new_readme_leaves_the_label_of_warm_nodes(there: str, model: Path) -> None:
     before = pod(rendered(there))["affinity"]
     (model / "README.md").write_text("other words")
@@ -149,10 +143,28 @@ def test_a_layout_on_disk_is_refused() -> None:
     assert "modelctl push" in refused.value.hint
 
 
-@pytest.mark.parametrize("sub_path", ["../etc", "/etc", "a//b"])
+@pytest.mark.parametrize("sub_path", ["../etc", "/etc", "a//b", "nope", "config.json"])
 def test_a_sub_path_out_of_the_artifact_is_refused(there: str, sub_path: str) -> None:
     with pytest.raises(UsageProblem, match="--sub-path"):
         rendered(there, sub_path=sub_path)
+
+
+def test_a_folder_of_the_image_is_none_of_the_claims(there: str, model: Path) -> None:
+    pack_to(model, there, layouts=("kserve",))
+    assert pod(rendered(there, sub_path="models"))["containers"][0]["volumeMounts"][0]["subPath"] == "models"
+    with pytest.raises(UsageProblem, match="--sub-path"):
+        rendered(there, sub_path="models", mode="pvc")
+
+
+@pytest.mark.parametrize("image", ["x\ny", "a b", "$(id)"])
+def test_an_image_that_is_none_is_refused(image: str) -> None:
+    with pytest.raises(UsageProblem, match="--image"):
+        rendered(ABSENT, offline=True, image=image)
+
+
+def test_gpus_that_nothing_would_use_are_refused() -> None:
+    with pytest.raises(UsageProblem, match="--gpus"):
+        rendered(ABSENT, offline=True, engine="none", gpus=2)
 
 
 def test_offline_nobody_is_asked() -> None:
@@ -192,6 +204,17 @@ def test_a_region_without_a_namespace_keeps_the_name(there: str, plain: Registry
     path = there.partition("/")[2]
     found = pod(rendered(f"hub.example/{path}", region="bare"))
     assert found["volumes"][0]["image"]["reference"].startswith(f"{plain.host}/{path.partition(':')[0]}@")
+
+
+@pytest.mark.parametrize(
+    "region",
+    ['registry = "https://hub.example/"', 'registry = "a:b@hub.example"', 'registry = "h.example"\nnamespace = "/M/"'],
+)
+def test_a_region_that_is_no_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    (tmp_path / "config.toml").write_text(f"[regions.r]\n{region}\n")
+    monkeypatch.setenv("MODELCTL_CONFIG", str(tmp_path / "config.toml"))
+    with pytest.raises(UsageProblem, match="region r"):
+        rendered(ABSENT, offline=True, region="r")
 
 
 @pytest.mark.usefixtures("regions")
@@ -247,6 +270,13 @@ def test_the_next_version_replaces_the_last(there: str, tmp_path: Path) -> None:
     newer = rendered(there, namespace="prod")
     write_kustomization(newer.objects, str(tmp_path))
     assert yaml.safe_load((tmp_path / "deployment.yaml").read_text()) == newer.objects[0]
+
+
+def test_what_an_earlier_run_wrote_and_this_one_does_not_goes(there: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write_kustomization(rendered(there, mode="pvc").objects, str(folder))
+    paths = write_kustomization(rendered(there).objects, str(folder))
+    assert sorted(map(str, folder.iterdir())) == sorted(paths)
 
 
 def test_what_somebody_else_wrote_stays(there: str, tmp_path: Path) -> None:

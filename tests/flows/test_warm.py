@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from modelctl.core.errors import ChecksumMismatch, DigestMismatch, NotFound, Partial, UsageProblem
+from modelctl.core.errors import ChecksumMismatch, DigestMismatch, ModelctlError, NotFound, Partial, UsageProblem
 from modelctl.core.progress import Progress
 from modelctl.core.types import Digest
-from modelctl.flows.hold import hold
+from modelctl.flows.hold import hold, parse_address
 from modelctl.flows.warm import Warmed, WarmFile, WarmReport, missing_pages, warmed
 from modelctl.packing.artifact import load_artifact
 from modelctl.registry.ocidir import OciDir
@@ -105,7 +106,7 @@ def test_what_was_taken_away_comes_back(pulled: Path) -> None:
     with warm(pulled) as pages:
         os.posix_fadvise(os.open(pulled / SHARD, os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
         taken = pages.measure().size - pages.measure().resident
-        assert pages.refresh() == taken
+        assert pages.refresh(print) == taken
         assert pages.measure().resident == pages.measure().size
 
 
@@ -144,15 +145,15 @@ def holder(pulled: Path) -> Iterator[tuple[Path, int, list[str]]]:
     port = free_port()
 
     class Watched(Warmed):
-        def refresh(self) -> int:
+        def refresh(self, advance: Callable[[int], None]) -> int:
             if stop.is_set():
                 raise _Enough
-            return super().refresh()
+            return super().refresh(advance)
 
     def run() -> None:
         with warm(pulled) as pages, suppress(_Enough):
             watched = Watched(pages.folder, pages.table, pages.paths, pages.pages)
-            hold(watched, 0.05, f"127.0.0.1:{port}", said.append)
+            hold(watched, 0.05, ("127.0.0.1", port), said.append)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -183,7 +184,45 @@ def test_a_holder_serves_nothing_else(holder: tuple[Path, int, list[str]]) -> No
     assert get(holder[1], "/etc/passwd")[0] == 404
 
 
-@pytest.mark.parametrize("listen", ["9464", "localhost", "localhost:http", ":"])
-def test_an_address_that_is_none_is_refused(pulled: Path, listen: str) -> None:
-    with warm(pulled) as pages, pytest.raises(UsageProblem, match="--listen"):
-        hold(pages, 1, listen, print)
+def test_one_who_says_nothing_does_not_keep_others_waiting(holder: tuple[Path, int, list[str]]) -> None:
+    with socket.create_connection(("127.0.0.1", holder[1])):
+        assert get(holder[1], "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [(":9464", ("", 9464)), ("localhost:1", ("localhost", 1)), ("[::1]:9464", ("::1", 9464))],
+)
+def test_an_address_is_read(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("listen", ["9464", "localhost", "localhost:http", ":", "::1:9464", ":99999", "[x]:1"])
+def test_an_address_that_is_none_is_refused(listen: str) -> None:
+    with pytest.raises(UsageProblem, match="--listen"):
+        parse_address(listen)
+
+
+def test_links_of_a_hugging_face_cache_are_followed(pulled: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--a--b/snapshots/0123"
+    blobs = tmp_path / "models--a--b/blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (pulled / SHARD).rename(blobs / "abc")
+    (snapshot / SHARD).symlink_to("../../blobs/abc")
+    with warm(snapshot) as pages:
+        assert [file.path for file in pages.measure().files] == [SHARD]
+
+
+def test_a_name_that_is_not_utf_8_is_no_matter(pulled: Path) -> None:
+    (pulled / os.fsdecode(b"\xff.txt")).write_text("x")
+    with warm(pulled) as pages:
+        assert pages.measure().resident == pages.measure().size
+
+
+def test_a_table_that_is_a_link_is_not_read(mounted: tuple[Path, Digest]) -> None:
+    folder, table = mounted
+    (folder / ".modelctl/files.json").unlink()
+    (folder / ".modelctl/files.json").symlink_to("/dev/zero")
+    with pytest.raises(ModelctlError), warm(folder, table):
+        pass

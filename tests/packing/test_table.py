@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from modelctl.core.chunks import CHUNK, HASH_SIZE, chunk_count
 from modelctl.core.errors import Invalid
 from modelctl.core.types import Digest, FileRow, canonical_json, digest_of
-from modelctl.packing.table import MEMBERS, Table, _render_blob, parse_table, render_table
+from modelctl.packing.table import MEMBERS, Table, join_table, parse_table, render_table
 from tests.models import noise
 
 LAYER = digest_of(b"layer")
@@ -48,7 +48,7 @@ def sorted_rows(table: Table) -> Table:
 
 def blob_of(files: object, chunks: bytes = b"", crc32s: bytes = b"") -> bytes:
     """Return a table's blob with any document as its files.json."""
-    return _render_blob(dict(zip(MEMBERS, (canonical_json(files), chunks, crc32s), strict=True)))
+    return join_table(dict(zip(MEMBERS, (canonical_json(files), chunks, crc32s), strict=True)))
 
 
 def files_of(**changes: object) -> dict[str, object]:
@@ -165,18 +165,18 @@ def test_a_crc32_list_that_says_otherwise_is_refused() -> None:
 def test_a_document_that_is_not_canonical_is_refused() -> None:
     loose = json.dumps(files_of(), indent=1).encode()
     with pytest.raises(Invalid, match="not in canonical form"):
-        parse_table(_render_blob(dict(zip(MEMBERS, (loose, b"", b"00000000 a\n"), strict=True))))
+        parse_table(join_table(dict(zip(MEMBERS, (loose, b"", b"00000000 a\n"), strict=True))))
 
 
 def test_a_document_nested_deeply_is_refused() -> None:
     with pytest.raises(Invalid):
-        parse_table(_render_blob(dict(zip(MEMBERS, (b"[" * 200_000, b"", b""), strict=True))))
+        parse_table(join_table(dict(zip(MEMBERS, (b"[" * 200_000, b"", b""), strict=True))))
 
 
 @pytest.mark.parametrize("document", [b"\xff", b"", b'{"prefix":"\\ud800"}', b"{" + b"9" * 5000])
 def test_a_document_that_is_not_json_is_refused(document: bytes) -> None:
     with pytest.raises(Invalid):
-        parse_table(_render_blob(dict(zip(MEMBERS, (document, b"", b""), strict=True))))
+        parse_table(join_table(dict(zip(MEMBERS, (document, b"", b""), strict=True))))
 
 
 @given(
