@@ -22,6 +22,8 @@ from pathlib import Path
 from modelctl.core.disk import locked, on_disk, sync_folder
 from modelctl.core.types import Digest, FileRow, is_digest
 
+_LINK, _LEAVING = "link-", "removed-"
+
 
 class Library:
     """The models below `root`. Whoever changes it does so inside `writing`."""
@@ -42,9 +44,36 @@ class Library:
                 for folder in (self._files, self._models, self._partial):
                     folder.mkdir(parents=True, exist_ok=True)
             with locked(self.root / "lock", fcntl.LOCK_EX):
+                self._sweep()
                 yield
         finally:
             os.umask(umask)
+
+    def _sweep(self) -> int:
+        """Remove what a killed run had not given its name yet, or had begun to remove, and every content of no model.
+
+        Returns:
+            How much is free now [bytes].
+        """
+        freed = 0
+        with on_disk(str(self.root)):
+            for left in self._partial.glob(f"{_LINK}*"):
+                left.unlink()
+            for left in self._partial.glob(f"{_LEAVING}*"):
+                freed += _remove_tree(left)
+            for content in self._files.iterdir():
+                status = content.stat()
+                if status.st_nlink == 1:
+                    content.unlink()
+                    freed += status.st_size
+        return freed
+
+    def _link(self, there: Path, path: Path) -> None:
+        """Make `path` another name of `there`, atomically; what was at `path` loses that name."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._partial / f"{_LINK}{secrets.token_hex(4)}"
+        os.link(there, fresh)
+        os.replace(fresh, path)
 
     def folder(self, manifest: Digest) -> Path:
         """Return where a model is when all of it is there."""
@@ -66,7 +95,7 @@ class Library:
             with on_disk(str(path)):
                 if content.exists() and not (path.exists() and path.samefile(content)):
                     linked += row.size if not path.exists() else 0
-                    _link(content, path)
+                    self._link(content, path)
         return linked
 
     def keep(self, manifest: Digest, rows: Sequence[FileRow]) -> None:
@@ -79,9 +108,9 @@ class Library:
                 if content.exists() and content.samefile(path):
                     pass
                 elif content.name in kept:
-                    _link(content, path)
+                    self._link(content, path)
                 else:
-                    _link(path, content)
+                    self._link(path, content)
             kept.add(content.name)
         with on_disk(str(self.folder(manifest))):
             if filling != self.folder(manifest):
@@ -102,37 +131,17 @@ class Library:
 
     def has(self, manifest: Digest) -> bool:
         """Say whether anything of a model is here."""
-        return self.folder(manifest).exists() or self.filling(manifest).exists()
+        return self.filling(manifest).exists()
 
     def remove(self, manifest: Digest) -> int:
-        """Forget a model, and every content that no model has; return how much is free now [bytes].
-
-        What a killed run began to remove goes, too.
-        """
+        """Forget a model, whole or begun, and every content that no model has; return how much is free now [bytes]."""
         freed = 0
-        with on_disk(str(self.root)):
-            leaving = self._partial / f"removed-{self.folder(manifest).name}"
-            for folder in (self.folder(manifest), self.filling(manifest)):
-                if folder.exists():
-                    if leaving.exists():
-                        freed += _remove_tree(leaving)
-                    os.rename(folder, leaving)
-            for left in self._partial.glob("removed-*"):
-                freed += _remove_tree(left)
-            for content in self._files.iterdir():
-                status = content.stat()
-                if status.st_nlink == 1:
-                    content.unlink()
-                    freed += status.st_size
+        leaving = self._partial / f"{_LEAVING}{self.folder(manifest).name}"
+        while self.has(manifest):
+            with on_disk(str(leaving)):
+                os.rename(self.filling(manifest), leaving)
+            freed += self._sweep()
         return freed
-
-
-def _link(there: Path, path: Path) -> None:
-    """Make `path` another name of `there`, atomically; what was at `path` loses that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name[:200]}.{secrets.token_hex(4)}")
-    os.link(there, fresh)
-    os.replace(fresh, path)
 
 
 def _remove_tree(folder: Path) -> int:

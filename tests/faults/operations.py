@@ -8,8 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from modelctl.core.access import DEFAULT
 from modelctl.core.chunks import CHUNK
 from modelctl.core.errors import ModelctlError
+from modelctl.core.progress import Progress
+from modelctl.core.types import Digest
+from modelctl.flows.node import node_models, node_pull, node_remove
 from modelctl.flows.tags import add_tag, prune, remove
 from modelctl.node.folder import UNFINISHED
 from modelctl.registry.ocidir import OciDir
@@ -139,6 +143,63 @@ class PullOver(PullFresh):
         pull_model(folder / "store", folder / "target", jobs=1, overwrite=True)
 
 
+class NodePull(Operation):
+    """The node has the old version, of which the new one shares the small files; the node's root is `target`."""
+
+    def prepare(self, start: Path, until_killed: UntilKilled) -> None:
+        pack_into(start, self.old)
+        keep(start)
+        pack_into(start, self.new)
+
+    def watched(self, folder: Path, *, reads: bool) -> Path:
+        return folder / "store" if reads else folder / "target"
+
+    def run(self, folder: Path) -> None:
+        keep(folder)
+
+    def wrong(self, folder: Path) -> list[str]:
+        known = [files_of(self.old), files_of(self.new)]
+        found = [Path(one.folder) for one in node_models(str(folder / "target"))]
+        return [f"{path.name} is no model" for path in found if files_of(path) not in known]
+
+    def undone(self, folder: Path) -> list[str]:
+        models = node_models(str(folder / "target"))
+        return [*self.wrong(folder), *([] if len(models) == 2 else ["not both are there"]), *strays(folder)]
+
+
+class NodeRemove(NodePull):
+    """The node has both, and the old one goes."""
+
+    def prepare(self, start: Path, until_killed: UntilKilled) -> None:
+        super().prepare(start, until_killed)
+        keep(start)
+
+    def watched(self, folder: Path, *, reads: bool) -> Path:
+        return folder / "target"
+
+    def run(self, folder: Path) -> None:
+        current = Digest(tags_of(folder / "store")["v1"])
+        for model in node_models(str(folder / "target")):
+            if model.digest != current:
+                node_remove(str(folder / "target"), Digest(model.digest))
+        keep(folder)
+
+    def undone(self, folder: Path) -> list[str]:
+        models = node_models(str(folder / "target"))
+        return [*self.wrong(folder), *([] if len(models) == 1 else ["the old one is there"]), *strays(folder)]
+
+
+def keep(folder: Path) -> None:
+    node_pull(reference(folder / "store"), str(folder / "target"), 1, DEFAULT, Progress())
+
+
+def strays(folder: Path) -> list[str]:
+    """Return what is in the node's root and belongs to no model."""
+    root = folder / "target"
+    contents = [path for path in (root / "files").iterdir() if path.stat().st_nlink == 1]
+    return [f"{path.relative_to(root)} is left" for path in (*contents, *(root / "partial").iterdir())]
+
+
 class Prune(Operation):
     """The store holds blobs of the old version that no tag names."""
 
@@ -181,6 +242,8 @@ OPERATIONS: dict[str, type[Operation]] = {
     "pull-over": PullOver,
     "prune": Prune,
     "retag": Retag,
+    "node-pull": NodePull,
+    "node-remove": NodeRemove,
 }
 
 
