@@ -102,3 +102,10 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises((DiskProblem, Denied)):
         Pages(tmp_path / "link")
+
+
+def test_where_the_kernel_has_no_populate_it_reads(tmp_path: Path) -> None:
+    """An address that is not a page's gets the answer that old kernels give to all: EINVAL."""
+    with Pages(cold(tmp_path / "file", 3 << 20)) as pages:
+        pages._populate(512, (3 << 20) - 512)
+        assert resident([pages]) == [3 << 20]

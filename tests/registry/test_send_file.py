@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from modelctl.core.access import Access
 from modelctl.core.disk import FileBlob
-from modelctl.core.errors import ChecksumMismatch
+from modelctl.core.errors import ChecksumMismatch, Unavailable
 from modelctl.core.types import digest_of
 from modelctl.registry.credentials import save_credentials
 from modelctl.registry.remote import RemoteStore
+from modelctl.registry.transport import Transport
 from modelctl.registry.upload import Stream
 from tests.conformance.stores import descriptor, read
 from tests.fakes.registries import Registry
@@ -84,3 +87,27 @@ def test_what_sendfile_cannot_is_read(
     store = remote(plain.host, repository)
     send(store, file, len(DATA))
     assert read(store, descriptor(DATA)) == DATA
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A server that takes connections and reads nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_registry_that_reads_nothing_is_given_up(deaf: str, tmp_path: Path, unread: bool) -> None:
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, 64 << 20)
+    blob = FileBlob(os.open(path, os.O_RDONLY), 64 << 20, "large")
+    stream = Stream(Transport(deaf, Access(plain_http=True, timeout_s=0.5)), f"http://{deaf}/x", SCOPE, 0, blob.size)
+    try:
+        with pytest.raises(Unavailable, match="upload") as given_up:
+            stream.send_file(blob, blob.size) if unread else stream.send(memoryview(bytes(blob.size)))
+        assert "timed out" in given_up.value.why
+    finally:
+        stream.close()
+        blob.close()
