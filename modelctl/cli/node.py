@@ -14,12 +14,12 @@ from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, JobsFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
 from modelctl.cli.text import count, human
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.paths import NODE_ROOT
 
 if TYPE_CHECKING:
     from modelctl.flows.warm import WarmReport
 
 _RootFlag = Annotated[str, typer.Option("--root", metavar="DIR", help="Where this node keeps models.")]
-_ROOT = "/var/lib/modelctl"
 _TERMINATION_LOG = "/dev/termination-log"
 
 node = typer.Typer(
@@ -35,7 +35,7 @@ node = typer.Typer(
 @reaching_registries
 def pull(
     reference: ReferenceArgument,
-    root: _RootFlag = _ROOT,
+    root: _RootFlag = NODE_ROOT,
     jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
@@ -128,7 +128,7 @@ def _tell_pod(measured: WarmReport) -> None:
 
 @node.command()
 def ls(
-    root: _RootFlag = _ROOT,
+    root: _RootFlag = NODE_ROOT,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
@@ -148,7 +148,7 @@ def ls(
 @node.command()
 def rm(
     digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The model's manifest, as ls prints it.")],
-    root: _RootFlag = _ROOT,
+    root: _RootFlag = NODE_ROOT,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,

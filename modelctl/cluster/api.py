@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from modelctl.cluster.labels import Object
 from modelctl.core.errors import BadAnswer, Denied, NotFound, Unavailable
-
-Object = dict[str, Any]
 
 _TIMEOUT_S = 20
 _PAGE = 500

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
-Object = dict[str, Any]
+from modelctl.cluster.labels import Object
 
 _REFUSED = re.compile(r"401|403|unauthorized|authorization failed|access denied|no basic auth", re.IGNORECASE)
 _PULL_FAILED = re.compile(r"failed to pull|pull access denied|failed to resolve", re.IGNORECASE)

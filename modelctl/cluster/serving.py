@@ -6,37 +6,19 @@ Pure and deterministic: the same model and choices give the same objects, whatev
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
+from modelctl.cluster.labels import DIGEST_ANNOTATION, DISK_LABEL, WARM_LABEL, Object, short
 from modelctl.core.assets import asset
 from modelctl.core.choices import Engine, Mode
 from modelctl.core.errors import UsageProblem
+from modelctl.core.paths import NODE_ROOT
 from modelctl.core.types import Digest
 
-Object = dict[str, Any]
-"""A Kubernetes object, as YAML and JSON have it."""
-
-DISK_LABEL = "disk.modelctl.io"
-"""With the first 16 hex digits of the manifest's digest: a node that has every file on disk, proved."""
-
-WARM_LABEL = "warm.modelctl.io"
-"""With the first 16 hex digits of the weights' digest: a node that had every weight in memory when last measured."""
-
-NODE_ROOT = "/var/lib/modelctl"
-"""Where nodes keep models; those of a manifest are in `models/<64 hex digits>`."""
-
 _ANNOTATION = "modelctl.io"
-
-DIGEST_ANNOTATION = f"{_ANNOTATION}/digest"
-"""The manifest's digest, on every object and pod."""
-
-MANAGED = "app.kubernetes.io/managed-by=modelctl"
-"""Selects what came out of `render`."""
-
 _LONGEST_NAME = 50
 _MIB = 1 << 20
 
@@ -137,11 +119,6 @@ def name_of(repository: str) -> str:
     return (last if last[0].isalpha() else f"model-{last}")[:_LONGEST_NAME].strip("-")
 
 
-def short(digest: Digest) -> str:
-    """Return the 16 hex digits that stand for a digest in labels and names."""
-    return digest.removeprefix("sha256:")[:16]
-
-
 def _name(found: Object, model: Model, serving: Serving) -> None:
     metadata = found["metadata"]
     metadata["name"] = serving.name
@@ -227,7 +204,7 @@ def _volume(model: Model, serving: Serving) -> Object:
     return {"name": "model", "image": {"reference": reference, "pullPolicy": "IfNotPresent"}}
 
 
-def _warm(weights: Digest, *, required: bool) -> Mapping[str, Any]:
+def _warm(weights: Digest, *, required: bool) -> Object:
     term = _exists(WARM_LABEL, weights)
     if required:
         return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}

@@ -11,6 +11,9 @@ from modelctl.core.errors import Invalid
 RESERVED = ".modelctl"
 """Names whose first component starts so are modelctl's own: the table, and unfinished pulls."""
 
+NODE_ROOT = "/var/lib/modelctl"
+"""Where a node keeps models; those of a manifest are in `models/<64 hex digits>`."""
+
 _LONGEST_NAME = 255
 _LONGEST_PATH = 4096
 

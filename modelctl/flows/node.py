@@ -9,7 +9,7 @@ from modelctl.core.errors import NotFound
 from modelctl.core.progress import Progress
 from modelctl.core.reference import Reference
 from modelctl.core.types import Digest
-from modelctl.flows.pull import PullOptions, pull
+from modelctl.flows.pull import PullOptions, restore
 from modelctl.flows.stores import open_artifact
 from modelctl.node.library import Library
 
@@ -50,14 +50,13 @@ def node_pull(reference: Reference, root: str, jobs: int | None, access: Access,
         As `flows.pull.pull`. What is there already stays, and the next run goes on.
     """
     library = Library(root)
-    _, artifact = open_artifact(reference, access)
+    opened = open_artifact(reference, access)
+    _, artifact = opened
     digest, rows = artifact.root.digest, artifact.table.rows
-    exact = Reference(reference.path, reference.tag, digest, reference.registry)
+    options = PullOptions(overwrite=True, jobs=jobs, access=access)
     with library.writing():
         shared = library.link(digest, rows)
-        pulled = pull(
-            exact, str(library.filling(digest)), PullOptions(overwrite=True, jobs=jobs, access=access), progress
-        )
+        pulled = restore(reference, opened, str(library.filling(digest)), options, progress)
         library.keep(digest, rows)
     return NodePullReport(
         reference=pulled.reference,

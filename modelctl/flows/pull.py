@@ -53,7 +53,14 @@ def pull(reference: Reference, target: str, options: PullOptions, progress: Prog
         ChecksumMismatch: A layer holds other bytes than the table states; the file is not in its place.
         DiskProblem, Denied: The same command goes on where this one stopped.
     """
-    store, artifact = open_artifact(reference, options.access)
+    return restore(reference, open_artifact(reference, options.access), target, options, progress)
+
+
+def restore(
+    reference: Reference, opened: tuple[Store, Artifact], target: str, options: PullOptions, progress: Progress
+) -> PullReport:
+    """Do as `pull` with what `open_artifact` gave for `reference`."""
+    store, artifact = opened
     rows = {row.path: row for row in _wanted(artifact, options)}
     workers = Workers(options.jobs, progress, remote=bool(reference.registry))
     with open_folder(target, artifact.root.digest, overwrite=options.overwrite) as folder:

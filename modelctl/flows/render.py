@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modelctl.cluster.labels import Object
 from modelctl.cluster.serving import (
     Model,
-    Object,
     Serving,
     check_name,
     check_namespace,

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from modelctl.cluster.api import Cluster, contexts
-from modelctl.cluster.explain import Object, explain_pod
-from modelctl.cluster.serving import DIGEST_ANNOTATION, DISK_LABEL, MANAGED, WARM_LABEL, short
+from modelctl.cluster.explain import explain_pod
+from modelctl.cluster.labels import DIGEST_ANNOTATION, DISK_LABEL, MANAGED, WARM_LABEL, Object, short
 from modelctl.core.access import Access
 from modelctl.core.errors import ModelctlError, UsageProblem
 from modelctl.core.reference import Reference

@@ -160,10 +160,7 @@ def _rows(folder: str, digest: Digest) -> dict[str, FileRow]:
 
 def _mounted_table(folder: str, digest: Digest) -> Table:
     """Build the table's blob again from the three files that the mount shows of it, and demand that it is `digest`."""
-    contents = {}
-    for name in MEMBERS:
-        contents[name] = read_file(Path(folder, name), MAX_TABLE_SIZE)
-    blob = join_table(contents)
+    blob = join_table({name: read_file(Path(folder, name), MAX_TABLE_SIZE) for name in MEMBERS})
     if digest_of(blob) != digest:
         raise DigestMismatch(
             f"the table in {folder}",

@@ -105,12 +105,9 @@ class Library:
         for row in rows:
             path, content = filling / row.path, self._files / content_name(row)
             with on_disk(str(content)):
-                if content.exists() and content.samefile(path):
-                    pass
-                elif content.name in kept:
-                    self._link(content, path)
-                else:
-                    self._link(path, content)
+                if not (content.exists() and content.samefile(path)):
+                    proved, other = (content, path) if content.name in kept else (path, content)
+                    self._link(proved, other)
             kept.add(content.name)
         with on_disk(str(self.folder(manifest))):
             if filling != self.folder(manifest):

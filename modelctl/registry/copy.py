@@ -63,7 +63,9 @@ def _send(source: Store, descriptor: Descriptor, destination: Store, advance: Ca
         if isinstance(upload, RemoteUpload):
             start = upload.begin()
             advance(start)
-            if not (isinstance(blob, FileBlob) and upload.send_file(blob, advance)):
+            if isinstance(blob, FileBlob):
+                upload.send_file(blob, advance)
+            else:
                 feed(read, 0, blob.size, [upload.write], advance, start=start)
             upload.finish(descriptor.digest)
             return

@@ -233,7 +233,7 @@ class Transport:
             if response.status == 401 and self.is_own(url) and challenged < 2:
                 challenged += 1
                 drain(response)
-                self._answer(response, scope, sent.get("Authorization"))
+                self.authorize(response.headers, scope, sent.get("Authorization"))
             elif response.status in _REDIRECTS and response.headers.get("Location") and response.status not in expect:
                 drain(response)
                 url = self._redirected(method, url, response.headers["Location"], what or path)
@@ -265,15 +265,13 @@ class Transport:
         except (HTTPError, OSError, http.client.HTTPException) as error:
             raise Unavailable(f"registry {self.registry}", why=f"{redacted(url)}: {described(error)}") from error
 
-    def authorize(self, response: http.client.HTTPResponse, scope: str, used: str | None) -> None:
-        """Answer the challenge of a streamed request, so that it can be sent again; `Denied` when nothing helps."""
-        self._answer_challenge(response.headers.get("WWW-Authenticate", ""), scope, used)
+    def authorize(self, headers: Mapping[str, str], scope: str, used: str | None) -> None:
+        """Answer the challenge in the headers of a 401, so that the request can be sent again.
 
-    def _answer(self, response: urllib3.BaseHTTPResponse, scope: str, used: str | None) -> None:
-        self._answer_challenge(response.headers.get("WWW-Authenticate", ""), scope, used)
-
-    def _answer_challenge(self, challenge: str, scope: str, used: str | None) -> None:
-        self._auth.answer(challenge, scope, self.origin, used, self._fetch_token)
+        Raises:
+            Denied: Nothing helps: there is nothing (else) than what was `used` to answer with.
+        """
+        self._auth.answer(headers.get("WWW-Authenticate", ""), scope, self.origin, used, self._fetch_token)
 
     def _fetch_token(self, method: str, url: str, headers: dict[str, str], body: str) -> bytes:
         """Ask a token realm. It is not redirected: credentials go where they were allowed to go."""

@@ -82,15 +82,12 @@ class RemoteUpload:
         self._position = self._stream.position if self._stream else self._blob.size
         return self._position
 
-    def send_file(self, blob: FileBlob, advance: Callable[[int], None]) -> bool:
-        """Send what is missing by sendfile(2); False, with nothing done, when the connection is not a plain one."""
-        if not self._transport.origin.startswith("http:"):
-            return False
+    def send_file(self, blob: FileBlob, advance: Callable[[int], None]) -> None:
+        """Send what is missing of a file, unread where the connection is a plain one."""
         for start in range(self._position, blob.size, 8 * BUFFER):
             self._position = min(start + 8 * BUFFER, blob.size)
             retrying(lambda: self._send_to(self._position, blob))
             advance(self._position - start)
-        return True
 
     def commit(self, digest: Digest) -> bool:
         """Close the upload with the digest; the registry compares it with what it got.
@@ -314,11 +311,11 @@ class Stream:
 
     def _problem(self, response: http.client.HTTPResponse, body: bytes) -> Exception:
         if response.status == 401 and self._transport.is_own(self._url):
-            self._transport.authorize(response, self._scope, self._headers.get("Authorization"))
+            self._transport.authorize(_fields(response), self._scope, self._headers.get("Authorization"))
             return Unavailable(f"registry {self._transport.registry}", why="authorization expired", retry_after=0.0)
         if response.status in (404, 416):
             return UploadLost(f"registry {self._transport.registry}", why=f"the upload is lost: {response.status}")
-        return self._transport.problem(response.status, dict(response.headers.items()), body, "upload")
+        return self._transport.problem(response.status, _fields(response), body, "upload")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -345,6 +342,10 @@ class Stream:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _fields(response: http.client.HTTPResponse) -> dict[str, str]:
+    return dict(response.headers.items())
 
 
 @contextmanager

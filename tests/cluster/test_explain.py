@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelctl.cluster.explain import Explained, Object, explain_pod
+from modelctl.cluster.explain import Explained, explain_pod
+from modelctl.cluster.labels import Object
 
 IMAGE = "hub.example:5000/qwen/qwen3-8b@sha256:" + "0" * 64
 

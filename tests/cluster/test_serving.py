@@ -10,9 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from modelctl.cluster.labels import Object
 from modelctl.cluster.serving import (
     Model,
-    Object,
     Serving,
     check_name,
     check_namespace,
