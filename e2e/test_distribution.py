@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import stamina
 
+from modelctl.core.retry import ATTEMPTS
 from modelctl.registry.remote import RemoteStore
-from modelctl.registry.transport import ATTEMPTS
 from tests.conformance.stores import StoreConformance
 from tests.conformance.uploads import LAST, MIDDLE, UploadConformance
 from tests.fakes.fault_proxy import Fault, fault_proxy

@@ -9,13 +9,14 @@ from modelctl.core.access import Access
 from modelctl.core.errors import NotFound
 from modelctl.core.progress import Progress
 from modelctl.core.reference import parse_reference
+from modelctl.core.retry import retrying
 from modelctl.flows.pack import PackOptions, PackReport, pack
 from modelctl.flows.pull import PullOptions, PullReport, pull
 from modelctl.flows.push import PushReport, push
 from modelctl.flows.stores import open_store
 from modelctl.flows.verify import verify_artifact
 from modelctl.registry.remote import RemoteStore
-from modelctl.registry.transport import Transport, read_limited, retrying
+from modelctl.registry.transport import Transport, read_limited
 
 ALICE = ("alice", "s3cret")
 """The user that every registry of the tests knows."""

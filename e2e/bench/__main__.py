@@ -1,7 +1,7 @@
 """`make bench`: 4 shards x 512 MiB on tmpfs, each process pinned to a core, medians of 5.
 
 Quote the ratios; the machine's own speed is in the columns beside them. BENCH_SHARD_MIB and BENCH_RUNS make it
-shorter; a word behind (`layouts`, `registries`, `help`) runs that part alone. The figures are also written to
+shorter; a word behind (`layouts`, `registries`, `node`, `help`) runs that part alone. The figures are also written to
 build/bench.json.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from e2e.bench.layouts import bench_pack, bench_pull
 from e2e.bench.measure import CLIENT_CORE, MODELCTL, RUNS, measure, run
 from e2e.bench.model import make_model, quiet_memory
+from e2e.bench.node import bench_node
 from e2e.bench.registries import bench_registries
 from e2e.bench.show import compare
 
@@ -33,7 +34,7 @@ def bench_help() -> dict[str, Any]:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["layouts", "registries", "help"]
+    wanted = sys.argv[1:] or ["layouts", "registries", "node", "help"]
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="modelctl-bench-", dir="/dev/shm") as name:
         room = Path(name)
@@ -46,6 +47,8 @@ def main() -> None:
                 figures["pull"] = bench_pull(room, room / "model", shards, volume)
             if "registries" in wanted:
                 figures |= bench_registries(room, room / "model", shards, volume)
+            if "node" in wanted:
+                figures |= bench_node()
     if "help" in wanted:
         figures["help"] = bench_help()
     Path("build").mkdir(exist_ok=True)

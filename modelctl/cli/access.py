@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from modelctl.cli.flags import with_flags
 from modelctl.core.access import Access
 
 _PANEL = "Registries"
@@ -54,17 +52,5 @@ def _flags(
     )
 
 
-def reaching_registries(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of `Access`; it receives them as its parameter `access`."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    flags = inspect.signature(_flags, eval_str=True).parameters
-    kept = [parameter for parameter in own if parameter.name != "access"]
-
-    @wraps(command)
-    def with_access(**values: Any) -> None:
-        access = _flags(**{name: values.pop(name) for name in flags})
-        command(**values, access=access)
-
-    with_access.__signature__ = inspect.Signature([*kept, *flags.values()])  # type: ignore[attr-defined]
-    with_access.__annotations__ = {p.name: p.annotation for p in (*kept, *flags.values())}
-    return with_access
+reaching_registries = with_flags("access", _flags)
+"""Give a command the flags of `Access`; it receives them as its parameter `access`."""

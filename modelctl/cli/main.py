@@ -36,6 +36,8 @@ _MODULES = {
     "prune": "store",
     "crc32": "crc32",
     "render": "render",
+    "preload": "preload",
+    "unload": "preload",
     "status": "status",
     "node": "node",
     "login": "login",
@@ -77,9 +79,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Pack model weights into OCI artifacts, pull them back, and prove them.",
+    help="Pack model weights into OCI artifacts, move and prove them, and bring them into the memory of nodes.",
     epilog="Exit statuses: 0 done, 1 bug, 2 usage, 3 not found, 4 wrong bytes, 5 unavailable, 7 denied, 9 partial, "
-    "11 invalid input, 12 conflict, 13 disk, 130 interrupted.",
+    "10 deadline, 11 invalid input, 12 conflict, 13 disk, 130 interrupted.",
 )
 
 

@@ -17,8 +17,25 @@ class Output(StrEnum):
     json = "json"
 
 
+class NodeOutput(StrEnum):
+    """How `node pull` and `node warm` say what they do: as `Output`, or as events, which a pod's log is read for."""
+
+    text = "text"
+    json = "json"
+    jsonl = "jsonl"
+
+
 OutputFlag = Annotated[
     Output, typer.Option("--output", "-o", help="How to print the result: text, or one JSON document.")
+]
+NodeOutputFlag = Annotated[
+    NodeOutput,
+    typer.Option(
+        "--output",
+        "-o",
+        help="How to print the result: text, one JSON document, or jsonl: progress, files, result and errors as they "
+        "come, each a line of JSON on stdout, for a pod's log.",
+    ),
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes on stderr.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from typer.exceptions import TyperException
 
-from modelctl.cli.options import Output
-from modelctl.cli.progress import LineProgress
+from modelctl.cli.options import NodeOutput, Output
+from modelctl.cli.progress import EventProgress, LineProgress
 from modelctl.core.errors import ModelctlError
 from modelctl.core.progress import Progress
 
@@ -23,12 +23,12 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
-def print_result(report: object, output: Output, text: str) -> None:
+def print_result(report: object, output: Output | NodeOutput, text: str) -> None:
     """Print a result: `text` as it is, or `report` as JSON, in UTF-8 whatever the locale.
 
     A file name that is not UTF-8 comes out as `\\udcXX`, which JSON can say too.
     """
-    if output is Output.json:
+    if output == Output.json:
         import msgspec
 
         print_json(msgspec.to_builtins(report))
@@ -39,6 +39,11 @@ def print_result(report: object, output: Output, text: str) -> None:
 def print_json(document: object) -> None:
     """Print a document as JSON."""
     print_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_event(event: str, **facts: object) -> None:
+    """Print what happened as one line of JSON in ASCII, at once."""
+    print_bytes(json.dumps({"event": event, **facts}).encode() + b"\n")
 
 
 def print_text(text: str) -> None:
@@ -82,9 +87,14 @@ def print_bug(error: BaseException, *, debug: bool) -> None:
 
 
 @contextmanager
-def progress(verb: str, *, quiet: bool) -> Iterator[Progress]:
-    """Show a job's progress on stderr: bars on a terminal, else a line now and then, nothing when quiet."""
-    if quiet:
+def progress(verb: str, *, quiet: bool, events: bool = False) -> Iterator[Progress]:
+    """Show a job's progress on stderr: bars on a terminal, else a line now and then, nothing when quiet.
+
+    As `events` it goes to stdout, and is part of the result.
+    """
+    if events:
+        yield EventProgress(verb, print_event)
+    elif quiet:
         yield Progress()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from modelctl.cli.bars import BarProgress

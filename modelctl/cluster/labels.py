@@ -18,10 +18,32 @@ WARM_LABEL = "warm.modelctl.io"
 DIGEST_ANNOTATION = "modelctl.io/digest"
 """The manifest's digest, on every object and pod."""
 
+REFERENCE_ANNOTATION = "modelctl.io/reference"
+"""Where pods get the model from."""
+
+NODE_ANNOTATION = "modelctl.io/node"
+"""The name of the node that a Job and its pods are for."""
+
+MODEL_LABEL = "modelctl.io/model"
+"""The first 16 hex digits of the manifest's digest, on what `preload` and `unload` create."""
+
+COMPONENT_LABEL = "app.kubernetes.io/component"
+"""What such an object does: preload, hold or remove."""
+
 MANAGED = "app.kubernetes.io/managed-by=modelctl"
-"""Selects what came out of `render`."""
+"""Selects what came out of `render`, `preload` and `unload`."""
 
 
 def short(digest: Digest) -> str:
     """Return the 16 hex digits that stand for a digest in labels and names."""
     return digest.removeprefix("sha256:")[:16]
+
+
+def disk_label(digest: Digest) -> str:
+    """Return the label of a node that has every file of a manifest on disk, proved."""
+    return f"{DISK_LABEL}/{short(digest)}"
+
+
+def warm_label(weights: Digest) -> str:
+    """Return the label of a node that has a set of weights in memory."""
+    return f"{WARM_LABEL}/{short(weights)}"

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 
 import yaml
 
-from modelctl.cluster.labels import DIGEST_ANNOTATION, DISK_LABEL, WARM_LABEL, Object, short
-from modelctl.core.assets import asset
+from modelctl.cluster.labels import DIGEST_ANNOTATION, REFERENCE_ANNOTATION, Object, disk_label, short, warm_label
+from modelctl.cluster.quantities import parse_quantity, to_quantity
+from modelctl.cluster.templates import load_template
 from modelctl.core.choices import Engine, Mode
 from modelctl.core.errors import UsageProblem
 from modelctl.core.paths import NODE_ROOT
+from modelctl.core.reference import parse_reference
 from modelctl.core.types import Digest
 
-_ANNOTATION = "modelctl.io"
+_MEMORY_ANNOTATION = "modelctl.io/memory"
 _LONGEST_NAME = 50
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +68,6 @@ def render_serving(model: Model, serving: Serving) -> list[Object]:
     return objects
 
 
-def load_template(name: str) -> list[Object]:
-    """Return the objects of `kube/NAME.yaml`."""
-    return list(yaml.safe_load_all(asset(f"kube/{name}.yaml").read_text()))
-
-
 def to_yaml(objects: Sequence[Object]) -> str:
     """Write objects as the documents of one YAML stream."""
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1 << 16)
@@ -113,6 +109,13 @@ def check_secret_name(text: str, what: str) -> str:
     return text
 
 
+def check_image(text: str) -> str:
+    """Return `text`, or raise `UsageProblem` when it is no container image in a registry."""
+    if not parse_reference(text).registry:
+        raise UsageProblem(f"--image {text[:200]!r}", why="expected REGISTRY/REPOSITORY with :TAG or @DIGEST")
+    return text
+
+
 def name_of(repository: str) -> str:
     """Return a name for the objects of a repository: its last part, as far as names go."""
     last = re.sub(r"[^a-z0-9]+", "-", repository.rpartition("/")[2].lower())
@@ -124,7 +127,7 @@ def _name(found: Object, model: Model, serving: Serving) -> None:
     metadata["name"] = serving.name
     metadata["labels"]["app.kubernetes.io/name"] = serving.name
     metadata["annotations"] = {
-        f"{_ANNOTATION}/reference": model.repository + (f":{model.tag}" if model.tag else ""),
+        REFERENCE_ANNOTATION: model.repository + (f":{model.tag}" if model.tag else ""),
         DIGEST_ANNOTATION: model.digest,
     }
     if "namespace" in metadata:
@@ -140,7 +143,7 @@ def _fill_volume(found: Object, model: Model, serving: Serving) -> None:
     spec = found["spec"]
     spec["claimRef"] = {"namespace": serving.namespace, "name": _claim(model, serving)}
     spec["hostPath"]["path"] = f"{NODE_ROOT}/models/{model.digest.removeprefix('sha256:')}"
-    spec["nodeAffinity"]["required"]["nodeSelectorTerms"] = [_exists(DISK_LABEL, model.digest)]
+    spec["nodeAffinity"]["required"]["nodeSelectorTerms"] = [_exists(disk_label(model.digest))]
 
 
 def _fill_claim(found: Object, model: Model, serving: Serving) -> None:
@@ -181,11 +184,11 @@ def _fill_deployment(found: Object, model: Model, serving: Serving) -> None:
         limits["nvidia.com/gpu"] = str(serving.gpus)
     if model.size:
         requests = container["resources"]["requests"]
-        metadata["annotations"][f"{_ANNOTATION}/memory"] = (
-            f"requests {requests['memory']} for the process and {_quantity(model.size)} for the model's pages, which "
+        metadata["annotations"][_MEMORY_ANNOTATION] = (
+            f"requests {requests['memory']} for the process and {to_quantity(model.size)} for the model's pages, which "
             "the kubelet counts as used; there is no limit, because one below their sum would evict the model"
         )
-        requests["memory"] = _quantity(model.size + _bytes(requests["memory"]))
+        requests["memory"] = to_quantity(model.size + parse_quantity(requests["memory"]))
 
 
 def _argument(text: str, model: Model, serving: Serving) -> str:
@@ -205,27 +208,18 @@ def _volume(model: Model, serving: Serving) -> Object:
 
 
 def _warm(weights: Digest, *, required: bool) -> Object:
-    term = _exists(WARM_LABEL, weights)
+    term = _exists(warm_label(weights))
     if required:
         return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
     return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}
 
 
-def _exists(label: str, digest: Digest) -> Object:
-    return {"matchExpressions": [{"key": f"{label}/{short(digest)}", "operator": "Exists"}]}
+def _exists(label: str) -> Object:
+    return {"matchExpressions": [{"key": label, "operator": "Exists"}]}
 
 
 def _claim(model: Model, serving: Serving) -> str:
     return f"{serving.name}-{short(model.digest)}"
-
-
-def _quantity(size: int) -> str:
-    return f"{-(-size // _MIB)}Mi"
-
-
-def _bytes(quantity: str) -> int:
-    """Return what a template's quantity means [bytes]."""
-    return int(quantity[:-2]) * {"Mi": _MIB, "Gi": _MIB << 10}[quantity[-2:]]
 
 
 _FILLERS = {

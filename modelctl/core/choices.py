@@ -15,3 +15,9 @@ Mode = Literal["image-volume", "pvc"]
 
 Engine = Literal["vllm", "sglang", "none"]
 """What serves it; `kube/engine/NAME.yaml`."""
+
+DryRun = Literal["client", "server"]
+"""Say what would be done: without asking the cluster to check it, or with."""
+
+PreloadMode = Literal["image", "host"]
+"""How nodes get a model: a pod mounts the artifact as an image, or pulls it into a folder of the host."""

@@ -11,10 +11,11 @@
      ├ Invalid               invalid            11   a model or an artifact that breaks its format
      ├ Conflict              conflict           12   a target, store or tag that somebody else holds or filled
      ├ DiskProblem           disk               13   the operating system refused a read or a write
-     └ Partial               partial             9   done in part: not every region, node or byte
+     ├ Partial               partial             9   done in part: not every region, node or byte
+     └ TimedOut              deadline           10   not done within the time that was given
 
-^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6, 8 and 10 are kept for
-copies, for peers and for deadlines.
+^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6 and 8 are kept for
+copies and for peers.
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ class DiskProblem(ModelctlError):
 
 class Partial(ModelctlError):
     code, exit_status = "partial", 9
+
+
+class TimedOut(ModelctlError):
+    code, exit_status = "deadline", 10
 
 
 @contextmanager

@@ -13,10 +13,13 @@ class Progress:
         """`files` files of `size` bytes in all lie ahead."""
 
     def begin(self, name: str, size: int) -> None:
-        """A file of `size` bytes is being worked on."""
+        """A part of `size` bytes is being worked on: a file, or a range of one."""
 
     def advance(self, name: str, size: int) -> None:
         """`size` more bytes of it are done."""
 
     def end(self, name: str) -> None:
-        """The file is done."""
+        """The part is over."""
+
+    def keep(self, path: str, size: int) -> None:
+        """The file `path` of `size` bytes is proved, and where it belongs."""

@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import UsageProblem
-from modelctl.flows.warm import Warmed
+from modelctl.flows.warm import Warmed, WarmReport
 
 _MISSED = 3
 """After so many intervals without a look the holder is not healthy."""
@@ -37,16 +37,17 @@ def parse_address(text: str) -> Address:
     return bracketed[1] if bracketed else host, int(port)
 
 
-def hold(warm: Warmed, interval: float, listen: Address | None, say: Callable[[str], None]) -> None:
+def hold(warm: Warmed, interval: float, listen: Address | None, brought: Callable[[int], None]) -> None:
     """Hold `warm` until an exception ends it, as ^C and SIGTERM do.
 
     Args:
         warm: The files, mapped.
         interval: Between two looks [s].
-        listen: Where to answer /metrics and /healthz, if anywhere.
-        say: Told when something was brought in again.
+        listen: Where to answer /metrics, /healthz and /readyz, if anywhere.
+        brought: Told how much was brought in again, when it was [bytes].
 
     Raises:
+        NotFound: The model was taken away, as `node rm` does.
         DiskProblem: A disk cannot be read, or the address cannot be listened on.
     """
     state = _State(warm, interval)
@@ -55,11 +56,11 @@ def hold(warm: Warmed, interval: float, listen: Address | None, say: Callable[[s
             time.sleep(interval)
             again = state.look()
             if again:
-                say(f"{again} bytes were taken away, and are back")
+                brought(again)
 
 
 class _State:
-    """What the holder knows, as metrics."""
+    """What the holder knows: as metrics, and as answers to probes."""
 
     def __init__(self, warm: Warmed, interval: float) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -72,27 +73,33 @@ class _State:
             "modelctl_repopulated_bytes", "What the kernel took away and was brought in again.", registry=self.registry
         )
         self._touch(0)
-        self._measure()
+        self._keep(warm.measure())
 
     def look(self) -> int:
         """Bring in what is missing; return how much that was [bytes]."""
-        again = self._warm.refresh(self._touch)
+        again, measured = self._warm.refresh(self._touch)
         self._again.inc(again)
-        self._measure()
+        self._keep(measured)
         self._touch(0)
         return again
 
     def _touch(self, _size: int) -> None:
         self._looked = time.monotonic()
 
-    def _measure(self) -> None:
-        measured = self._warm.measure()
+    def _keep(self, measured: WarmReport) -> None:
+        self._measured = measured
         self._size.set(measured.size)
         self._resident.set(measured.resident)
 
-    @property
-    def healthy(self) -> bool:
-        return time.monotonic() - self._looked < _MISSED * self._interval + 60
+    def health(self) -> tuple[bool, str]:
+        """Say whether it still looks."""
+        ago = time.monotonic() - self._looked
+        return ago < _MISSED * self._interval + 60, f"looked {ago:.0f} s ago"
+
+    def readiness(self) -> tuple[bool, str]:
+        """Say whether all of the model was in memory at the end of the last look."""
+        measured = self._measured
+        return measured.resident == measured.size, f"{measured.resident} of {measured.size} bytes in memory"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -121,15 +128,17 @@ def _serving(state: _State, listen: Address | None) -> Iterator[None]:
     from prometheus_client import make_wsgi_app
 
     metrics = make_wsgi_app(state.registry)
+    probes = {"/healthz": state.health, "/readyz": state.readiness}
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
             answer: Iterable[bytes] = metrics(environ, start_response)
             return answer
-        known = environ["PATH_INFO"] == "/healthz"
-        status = "404 Not Found" if not known else "200 OK" if state.healthy else "503 Service Unavailable"
+        probe = probes.get(environ["PATH_INFO"])
+        well, figures = probe() if probe else (False, "no such page")
+        status = "404 Not Found" if not probe else "200 OK" if well else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain")])
-        return [status.encode() + b"\n"]
+        return [figures.encode() + b"\n"]
 
     host, port = listen
     kind = _Server6 if ":" in host else _Server

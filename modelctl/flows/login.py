@@ -9,8 +9,9 @@ from pathlib import Path
 
 from modelctl.core.access import Access
 from modelctl.core.errors import NotFound, UsageProblem
+from modelctl.core.retry import retrying
 from modelctl.registry.credentials import forget_credentials, save_credentials
-from modelctl.registry.transport import Transport, drain, retrying
+from modelctl.registry.transport import Transport, drain
 
 
 def log_in(registry: str, user: str, password: str, access: Access) -> str:

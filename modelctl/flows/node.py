@@ -58,6 +58,8 @@ def node_pull(reference: Reference, root: str, jobs: int | None, access: Access,
         shared = library.link(digest, rows)
         pulled = restore(reference, opened, str(library.filling(digest)), options, progress)
         library.keep(digest, rows)
+    for row in rows:
+        progress.keep(row.path, row.size)
     return NodePullReport(
         reference=pulled.reference,
         digest=digest,

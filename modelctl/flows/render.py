@@ -21,12 +21,13 @@ from modelctl.cluster.serving import (
 from modelctl.cluster.versions import KubeVersion, parse_kube_version, why_image_volume, why_no_image_volume
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import Engine, Mode
-from modelctl.core.config import config_path, load_config
+from modelctl.core.config import load_config
 from modelctl.core.disk import on_disk, replace_file
 from modelctl.core.errors import Conflict, Denied, Invalid, ModelctlError, NotFound, UsageProblem
 from modelctl.core.paths import check_path
-from modelctl.core.reference import LATEST, Reference, parse_reference
+from modelctl.core.reference import LATEST, Reference
 from modelctl.core.types import parse_digest
+from modelctl.flows.regions import in_region
 from modelctl.flows.stores import open_artifact, open_store
 from modelctl.packing.artifact import Artifact
 
@@ -127,16 +128,7 @@ def _placed(reference: Reference, options: RenderOptions) -> Reference:
             why="nodes are labelled warm by the digest of the weights, which is in the registry",
             hint="leave one of the two out",
         )
-    if not options.region:
-        return reference
-    region = load_config().region(options.region)
-    path = f"{region.namespace}/{reference.path}" if region.namespace else reference.path
-    placed = replace(reference, registry=region.registry, path=path)
-    try:
-        return parse_reference(str(placed))
-    except UsageProblem as error:
-        why = f"{config_path()} says registry {region.registry[:200]!r}, namespace {region.namespace[:200]!r}"
-        raise UsageProblem(f"region {options.region}", why=why, hint='registry = "HOST[:PORT]"') from error
+    return in_region(reference, options.region, load_config()) if options.region else reference
 
 
 def _check_sub_path(path: str, artifact: Artifact | None, mode: Mode) -> None:
@@ -164,7 +156,7 @@ def _choose(artifact: Artifact | None, version: KubeVersion, options: RenderOpti
     """
     if options.mode == "pvc":
         return "pvc", "asked for"
-    no_layout = _why_not_mountable(artifact)
+    no_layout = why_not_mountable(artifact) if artifact else ""
     no_version = why_no_image_volume(version, gate=options.image_volume_gate, sub_path=bool(options.sub_path))
     if not no_layout and not no_version:
         return "image-volume", why_image_volume(version)
@@ -179,9 +171,8 @@ def _choose(artifact: Artifact | None, version: KubeVersion, options: RenderOpti
     raise UsageProblem("pods could not mount the image volume", why=no_version, hint=hint)
 
 
-def _why_not_mountable(artifact: Artifact | None) -> str:
-    if artifact is None:
-        return ""
+def why_not_mountable(artifact: Artifact) -> str:
+    """Return why pods cannot mount an artifact as an image volume, or nothing when they can."""
     layers = len(artifact.manifest.layers)
     if layers > MAX_LAYERS:
         return f"it has {layers} layers; runtimes mount {MAX_LAYERS} (pack it with --max-layers 110)"

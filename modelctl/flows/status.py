@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
 
 import msgspec
 
-from modelctl.cluster.api import Cluster, contexts
+from modelctl.cluster.api import Cluster
 from modelctl.cluster.explain import explain_pod
-from modelctl.cluster.labels import DIGEST_ANNOTATION, DISK_LABEL, MANAGED, WARM_LABEL, Object, short
+from modelctl.cluster.labels import DIGEST_ANNOTATION, MANAGED, Object, disk_label, warm_label
 from modelctl.core.access import Access
-from modelctl.core.errors import ModelctlError, UsageProblem
+from modelctl.core.errors import ModelctlError
 from modelctl.core.reference import Reference
 from modelctl.core.types import Digest
+from modelctl.flows.clusters import chosen, one_line, side_by_side
+from modelctl.flows.node_jobs import TICK_S
 from modelctl.flows.stores import open_artifact
+from modelctl.packing.artifact import Artifact
+
+_LOOK_S = 15.0
 
 
 class NodeStatus(msgspec.Struct, kw_only=True):
@@ -54,52 +61,84 @@ class StatusReport(msgspec.Struct, kw_only=True):
     clusters: list[ClusterStatus]
 
 
-def status(
-    reference: Reference, names: Sequence[str], *, kubeconfig: str, namespace: str, access: Access
-) -> StatusReport:
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where to look: a kubeconfig, empty for kubectl's; the pods' namespace, empty for all; how to reach registries."""
+
+    kubeconfig: str
+    namespace: str
+    access: Access
+
+
+def status(reference: Reference, names: Sequence[str], where: Where) -> StatusReport:
     """Ask the clusters side by side; one that does not answer delays none, and stands in the report.
 
     Args:
         reference: The artifact, in a registry.
         names: Contexts; "*" is all of them, none is the current one.
-        kubeconfig: Its path, empty for kubectl's.
-        namespace: Of the pods; empty for all.
-        access: How to reach the registry.
+        where: Where to look.
 
     Raises:
         NotFound: No such kubeconfig, or no such artifact. UsageProblem: No such context.
     """
-    _, artifact = open_artifact(reference, access)
-    wanted = _wanted(names, kubeconfig)
-    digest, weights = artifact.root.digest, artifact.weights
+    _, artifact = open_artifact(reference, where.access)
 
-    def look(context: str) -> ClusterStatus:
-        try:
-            return _look(Cluster(context, kubeconfig), digest, weights, namespace)
-        except ModelctlError as error:
-            return ClusterStatus(context=context, problem=f"{error.what}: {error.why}", nodes=[], pods=[])
+    def look(cluster: Cluster) -> ClusterStatus:
+        return _look(cluster, artifact, cluster.pods(where.namespace, MANAGED))
 
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        clusters = list(pool.map(look, wanted))
-    return StatusReport(reference=str(reference), digest=digest, clusters=clusters)
+    clusters = side_by_side(chosen(names, where.kubeconfig), where.kubeconfig, look, _silent, Event())
+    return StatusReport(reference=str(reference), digest=artifact.root.digest, clusters=clusters)
 
 
-def _wanted(names: Sequence[str], kubeconfig: str) -> list[str]:
-    known, current = contexts(kubeconfig)
-    wanted = known if list(names) == ["*"] else list(names) or [current]
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        raise UsageProblem(f"no context is named {', '.join(unknown)}", why=f"there are {', '.join(known)}")
-    return wanted
+def watch_status(
+    reference: Reference, names: Sequence[str], where: Where, show: Callable[[ClusterStatus], None]
+) -> None:
+    """Do as `status`, and go on: `show` is told of each cluster, and again when it changes, until an exception.
+
+    Looked at is when a pod changes, and every `_LOOK_S`.
+    """
+    _, artifact = open_artifact(reference, where.access)
+    stop = Event()
+
+    def follow(cluster: Cluster) -> None:
+        last = None
+        while not stop.is_set():
+            for current in _following(cluster, artifact, where.namespace, stop):
+                if current != last:
+                    show(current)
+                last = current
+
+    side_by_side(chosen(names, where.kubeconfig), where.kubeconfig, follow, lambda _context, _problem: None, stop)
 
 
-def _look(cluster: Cluster, digest: Digest, weights: Digest, namespace: str) -> ClusterStatus:
-    pods = [pod for pod in cluster.pods(namespace, MANAGED) if _annotations(pod).get(DIGEST_ANNOTATION) == digest]
+def _following(cluster: Cluster, artifact: Artifact, namespace: str, stop: Event) -> Iterator[ClusterStatus]:
+    """Yield how a cluster is until `stop`, or until it does not answer, which is the last that is yielded."""
+    try:
+        with cluster.following(namespace, MANAGED) as followed:
+            looked = 0.0
+            seen: list[Object] = []
+            while not stop.is_set():
+                pods = followed.next(TICK_S)
+                if pods != seen or time.monotonic() - looked > _LOOK_S:
+                    seen, looked = pods, time.monotonic()
+                    yield _look(cluster, artifact, pods)
+    except ModelctlError as error:
+        yield _silent(cluster.context, one_line(error))
+        stop.wait(_LOOK_S)
+
+
+def _silent(context: str, problem: str) -> ClusterStatus:
+    return ClusterStatus(context=context, problem=problem, nodes=[], pods=[])
+
+
+def _look(cluster: Cluster, artifact: Artifact, managed: Sequence[Object]) -> ClusterStatus:
+    digest = artifact.root.digest
+    pods = [pod for pod in managed if _annotations(pod).get(DIGEST_ANNOTATION) == digest]
     events = {name: cluster.events(name) for name in {pod["metadata"]["namespace"] for pod in pods}}
     return ClusterStatus(
         context=cluster.context,
         problem="",
-        nodes=[_node(node, digest, weights) for node in cluster.nodes()],
+        nodes=[_node(node, digest, artifact.weights) for node in cluster.nodes()],
         pods=[_pod(pod, events[pod["metadata"]["namespace"]]) for pod in pods],
     )
 
@@ -115,8 +154,8 @@ def _node(node: Object, digest: Digest, weights: Digest) -> NodeStatus:
     return NodeStatus(
         name=node["metadata"]["name"],
         ready=any(found["type"] == "Ready" and found["status"] == "True" for found in conditions),
-        disk=f"{DISK_LABEL}/{short(digest)}" in labels,
-        warm=f"{WARM_LABEL}/{short(weights)}" in labels,
+        disk=disk_label(digest) in labels,
+        warm=warm_label(weights) in labels,
     )
 
 

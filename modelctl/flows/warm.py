@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -50,7 +49,13 @@ class Warmed:
     pages: Sequence[Pages]
 
     def measure(self) -> WarmReport:
-        """Count what is in memory now."""
+        """Count what is in memory now.
+
+        Raises:
+            NotFound: A file was removed or replaced: what is in memory is not the model's any more.
+        """
+        for pages in self.pages:
+            pages.check()
         found = resident(self.pages)
         return WarmReport(
             folder=self.folder,
@@ -63,20 +68,23 @@ class Warmed:
             ],
         )
 
-    def refresh(self, advance: Callable[[int], None]) -> int:
-        """Bring in again what the kernel took away; return how much that was [bytes].
+    def refresh(self, advance: Callable[[int], None]) -> tuple[int, WarmReport]:
+        """Bring in again what the kernel took away; return how much that was [bytes], and what is in memory then.
+
+        To count costs more than all else: it is done again only when something was missing.
 
         Args:
             advance: Told of each window that was looked at [bytes].
+
+        Raises:
+            NotFound: As `measure`.
         """
-        missing = [
-            (pages, pages.size - count)
-            for pages, count in zip(self.pages, resident(self.pages), strict=True)
-            if count < pages.size
-        ]
-        for pages, _ in missing:
-            pages.populate(advance)
-        return sum(count for _, count in missing)
+        before = self.measure()
+        missing = before.size - before.resident
+        for pages, file in zip(self.pages, before.files, strict=True):
+            if file.resident < file.size:
+                pages.populate(advance)
+        return missing, self.measure() if missing else before
 
 
 def missing_pages(measured: WarmReport) -> Partial | None:
@@ -113,7 +121,6 @@ def warmed(folder: str, table: Digest | None, jobs: int | None, progress: Progre
         raise NotFound(folder, why="it holds no files")
     workers = Workers(jobs, progress)
     with ExitStack() as stack:
-        _allow_open_files()
         pages = [stack.enter_context(Pages(_place(folder, path, proved=bool(table)))) for path in paths]
         workers.expect(len(pages), sum(one.size for one in pages))
 
@@ -132,12 +139,6 @@ def _place(folder: str, path: str, *, proved: bool) -> Path:
     """Return where a file is. Without a table links are followed: the source took only those that stay in its cache."""
     place = Path(folder, path)
     return place if proved else place.resolve()
-
-
-def _allow_open_files() -> None:
-    """Take as many descriptors as may be had: each file needs one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _nobody(_size: int) -> None:
@@ -173,7 +174,8 @@ def _mounted_table(folder: str, digest: Digest) -> Table:
 def _prove(pages: Pages, row: FileRow) -> None:
     if pages.size != row.size:
         raise ChecksumMismatch(pages.name, why=f"it has {pages.size} bytes, expected {row.size}")
-    right = right_until(pages.blob, row, 0, _nobody)
+    with pages.reading() as blob:
+        right = right_until(blob, row, 0, _nobody)
     if right != row.size:
         raise ChecksumMismatch(
             pages.name,

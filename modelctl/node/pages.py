@@ -11,13 +11,14 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from modelctl.core.chunks import buffer_for, pieces
 from modelctl.core.disk import FileBlob, on_disk
-from modelctl.core.errors import DiskProblem
+from modelctl.core.errors import DiskProblem, NotFound
 
 WINDOW = 64 << 20
 """Bytes that one madvise populates: the kernel can be interrupted between two."""
@@ -35,23 +36,26 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 class Pages:
-    """A file mapped for reading, whose pages can be brought in. Its mapping holds none by itself. Thread-safe."""
+    """A file mapped for reading, whose pages can be brought in. Its mapping holds none by itself. Thread-safe.
+
+    The mapping lasts without a descriptor: a model may have more files than a process may have open.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open and map `path`, which is not followed when it is a link.
+        """Map `path`, which is not followed when it is a link.
 
         Raises:
             NotFound, Denied, DiskProblem: The operating system refuses.
         """
         self.name = str(path)
         with on_disk(self.name):
-            self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = self._open()
             try:
-                self.size = os.fstat(self._fd).st_size
-                self._address = _map(self._fd, self.size) if self.size else 0
-            except BaseException:
-                os.close(self._fd)
-                raise
+                self._status = os.fstat(fd)
+                self.size = self._status.st_size
+                self._address = _map(fd, self.size) if self.size else 0
+            finally:
+                os.close(fd)
 
     def __enter__(self) -> Pages:
         return self
@@ -59,10 +63,37 @@ class Pages:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    @property
-    def blob(self) -> FileBlob:
-        """The file's bytes; the mapping's to close."""
-        return FileBlob(self._fd, self.size, self.name)
+    def check(self) -> None:
+        """Raise `NotFound` when another file, or none, is at the path: the mapping holds memory for nobody then."""
+        with on_disk(self.name):
+            try:
+                there = os.path.samestat(os.stat(self.name, follow_symlinks=False), self._status)
+            except (FileNotFoundError, NotADirectoryError):
+                there = False
+        if not there:
+            raise self._gone()
+
+    @contextmanager
+    def reading(self) -> Iterator[FileBlob]:
+        """Open the file again until the `with` ends: its bytes are those that are mapped, or it is `NotFound`."""
+        with on_disk(self.name):
+            fd = self._open()
+        try:
+            if not os.path.samestat(os.fstat(fd), self._status):
+                raise self._gone()
+            yield FileBlob(fd, self.size, self.name)
+        finally:
+            os.close(fd)
+
+    def _open(self) -> int:
+        return os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _gone(self) -> NotFound:
+        return NotFound(
+            self.name,
+            why="it was removed, or replaced, after it was brought into memory",
+            hint="modelctl node pull brings the model back; one that is not wanted needs no holder",
+        )
 
     def populate(self, advance: Callable[[int], None]) -> None:
         """Bring every page in that is not there, and into the mapping.
@@ -91,17 +122,16 @@ class Pages:
     def read(self, start: int, length: int) -> None:
         """Bring pages in as kernels before 5.14 can: read them, then touch one byte of each in the mapping."""
         buffer = buffer_for(length)
-        for offset, count in pieces(start + length, start):
-            self.blob.read_into(offset, buffer[:count])
+        with self.reading() as blob:
+            for offset, count in pieces(start + length, start):
+                blob.read_into(offset, buffer[:count])
         mapped = (ctypes.c_char * length).from_address(self._address + start)
         bytes(memoryview(mapped)[::_PAGE])
 
     def close(self) -> None:
-        if self._fd >= 0:
-            if self.size:
-                _libc.munmap(self._address, self.size)
-            os.close(self._fd)
-            self._fd = -1
+        if self._address:
+            _libc.munmap(self._address, self.size)
+            self._address = 0
 
     @property
     def address(self) -> int:

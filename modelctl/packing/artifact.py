@@ -73,12 +73,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact in a store, its documents read and checked. `root` describes the manifest."""
+    """An artifact in a store, its documents read and checked.
+
+    `root` describes the manifest, `table_descriptor` the table's layer; `table_digest` is of that uncompressed, as
+    mounts have it.
+    """
 
     root: Descriptor
     manifest: Manifest
     table: Table
     table_descriptor: Descriptor
+    table_digest: Digest
     layers: tuple[Layer, ...]
 
     @property
@@ -142,7 +147,7 @@ def load_artifact(fetcher: Fetcher, root: Descriptor) -> Artifact:
     index = _table_index(manifest)
     table = _load_table(fetcher, manifest.layers[index], diff_ids[index])
     layers = tuple(_layers(manifest, diff_ids, table, index))
-    return Artifact(root, manifest, table, manifest.layers[index], layers)
+    return Artifact(root, manifest, table, manifest.layers[index], diff_ids[index], layers)
 
 
 def read_document(fetcher: Fetcher, descriptor: Descriptor, limit: int) -> bytes:

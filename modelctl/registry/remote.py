@@ -20,9 +20,10 @@ from urllib3.exceptions import HTTPError
 from modelctl.core import media_types
 from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlError, NotFound, Unavailable
 from modelctl.core.protocols import Blob, BytesBlob
+from modelctl.core.retry import retrying
 from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, digest_of, parse_digest
 from modelctl.registry.journal import open_journal
-from modelctl.registry.transport import Transport, described, drain, read_limited, retrying
+from modelctl.registry.transport import Transport, described, drain, read_limited
 from modelctl.registry.upload import RemoteUpload
 
 FIRST_WINDOW = 1 << 20

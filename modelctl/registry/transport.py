@@ -1,4 +1,4 @@
-"""HTTP to one registry: TLS, proxies, redirects, authorization, and the one retry policy.
+"""HTTP to one registry: TLS, proxies, redirects, authorization.
 
 Credentials are set only on requests to the registry's own origin; a redirect or an upload's location elsewhere gets
 none. Every answer is read up to a limit. Bytes are asked for as they are (`Accept-Encoding: identity`).
@@ -6,17 +6,14 @@ none. Every answer is read up to a limit. Bytes are asked for as they are (`Acce
 
 from __future__ import annotations
 
-import datetime
 import functools
 import http.client
 import ipaddress
 import ssl
 import threading
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
-from typing import TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
@@ -26,60 +23,17 @@ from modelctl import __version__
 from modelctl.core.access import Access
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import BadAnswer, NotFound, Unavailable
+from modelctl.core.retry import retry_after, retrying
 from modelctl.registry.auth import Authenticator
 from modelctl.registry.credentials import find_credentials
 from modelctl.registry.quirks import Quirks, quirks_of
 
-Result = TypeVar("Result")
-
-ATTEMPTS = 6
-LONGEST_WAIT_S = 60.0
 MAX_ERROR_SIZE = 64 << 10
 MAX_TOKEN_SIZE = 1 << 20
 MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
-
-
-def retrying(work: Callable[[], Result]) -> Result:
-    """Do `work` again while it ends in a retryable `Unavailable`, with backoff, for a bounded time.
-
-    The wait grows from 0.2 s with jitter; a Retry-After is honoured up to `LONGEST_WAIT_S`.
-    """
-    try:
-        return work()
-    except Unavailable as error:
-        if not error.retryable:
-            raise
-        return _retry(work, error)
-
-
-def _retry(work: Callable[[], Result], first: Unavailable) -> Result:
-    import stamina
-    from stamina.instrumentation import set_on_retry_hooks
-
-    set_on_retry_hooks([])
-    failures = [first]
-
-    def again() -> Result:
-        if failures:
-            raise failures.pop()
-        return work()
-
-    retry = stamina.retry(
-        on=_backoff, attempts=ATTEMPTS, timeout=2 * LONGEST_WAIT_S, wait_initial=0.2, wait_jitter=0.5, wait_max=20.0
-    )
-    result: Result = retry(again)()
-    return result
-
-
-def _backoff(error: Exception) -> bool | float:
-    if not isinstance(error, Unavailable) or not error.retryable:
-        return False
-    if error.retry_after is None:
-        return True
-    return error.retry_after if error.retry_after <= LONGEST_WAIT_S else False
 
 
 class Transport:
@@ -219,7 +173,7 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         """Send a request and return an answer of an expected status, its body not yet read.
 
-        Follows redirects and answers challenges; does not retry: see `retrying`.
+        Follows redirects and answers challenges; does not retry: see `core/retry.py`.
 
         Raises:
             Unavailable: No answer, or 429, 5xx. NotFound: 404. Denied: 401, 403, after credentials were tried.
@@ -332,20 +286,6 @@ def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE
         response.close()
         raise Unavailable("an answer broke off", why=described(error)) from error
     return data
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return how long a Retry-After asks to wait [s]. Source: RFC 9110 10.2.3, seconds or a date."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        then = parsedate_to_datetime(text).replace(tzinfo=datetime.UTC)
-    except ValueError:
-        return None
-    return max(0.0, (then - datetime.datetime.now(tz=datetime.UTC)).total_seconds())
 
 
 def redacted(url: str) -> str:

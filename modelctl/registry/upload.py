@@ -23,9 +23,10 @@ from modelctl.core.chunks import BUFFER
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable, failing
 from modelctl.core.protocols import Blob
+from modelctl.core.retry import retrying
 from modelctl.core.types import Bytes, Checkpoint, Digest
 from modelctl.registry.journal import Journal
-from modelctl.registry.transport import MAX_ERROR_SIZE, Transport, described, drain, retrying
+from modelctl.registry.transport import MAX_ERROR_SIZE, Transport, described, drain
 
 Supply = Callable[[int, int], memoryview]
 """(offset, length) -> the blob's bytes from there, at least one and at most `length`."""

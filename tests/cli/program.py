@@ -27,6 +27,8 @@ COMMANDS = (
     "prune",
     "crc32",
     "render",
+    "preload",
+    "unload",
     "status",
     "node",
     "login",

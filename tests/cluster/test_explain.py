@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelctl.cluster.explain import Explained, explain_pod
+from modelctl.cluster.explain import Explained, explain_job, explain_pod
 from modelctl.cluster.labels import Object
 
 IMAGE = "hub.example:5000/qwen/qwen3-8b@sha256:" + "0" * 64
@@ -92,6 +92,13 @@ def test_a_failed_pull_has_a_next_step(why: str, hint: str) -> None:
     assert hint in found.hint
 
 
+def test_digits_of_a_digest_are_no_status_of_http() -> None:
+    digest = "sha256:66403cd401" + "0" * 54
+    assert (
+        "modelctl push" in explain_pod(pod(), [event("Failed", f"Failed to pull image hub/m@{digest}: not found")]).hint
+    )
+
+
 def test_that_it_failed_does_not_hide_why() -> None:
     later = event("Failed", "Error: ErrImagePull", at="2026-01-01T00:00:09Z")
     assert "401" in explain_pod(pod(), [pull_failed(REFUSED), later]).why
@@ -160,3 +167,50 @@ def test_a_warning_that_nobody_foresaw_is_shown() -> None:
 
 def test_what_is_long_is_cut() -> None:
     assert len(explain_pod(pod(), [event("Strange", "x" * 10_000)]).why) < 500
+
+
+def refused(message: str) -> Object:
+    found = event("FailedCreate", f"Error creating: {message}", of="preload-x")
+    found["involvedObject"]["namespace"] = "ml"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        (
+            'pods "preload-x-1" is forbidden: violates PodSecurity "restricted:latest": hostPath volumes',
+            "kubectl label namespace ml pod-security.kubernetes.io/enforce=privileged",
+        ),
+        (
+            'pods "preload-x-1" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4',
+            "kubectl -n ml describe quota",
+        ),
+        (
+            'pods "preload-x-1" is forbidden: failed quota: q: must specify limits.memory for: warm',
+            "throw the model out of memory",
+        ),
+        (
+            'pods "hold-x-1" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi',
+            "kubectl -n ml describe limitrange",
+        ),
+        (
+            'pods "preload-x-1" is forbidden: error looking up service account ml/me: serviceaccount "me" not found',
+            "--service-account",
+        ),
+        ('admission webhook "policy.example" denied the request: no hostPath', "policy"),
+    ],
+)
+def test_a_job_whose_pods_are_refused_has_a_next_step(message: str, hint: str) -> None:
+    found = explain_job("preload-x", [refused(message)])
+    assert (found.state, message in found.why) == ("FailedCreate", True)
+    assert hint in found.hint
+
+
+def test_a_job_that_nobody_refuses_waits() -> None:
+    other = refused("exceeded quota") | {"involvedObject": {"name": "another"}}
+    assert explain_job("preload-x", [other]) == Explained("Waiting")
+
+
+def test_what_others_wrote_moves_no_cursor() -> None:
+    assert explain_pod(pod(), [event("Strange", "\x1b[2Jthe moon\r\nis full")]).why == "[2Jthe moon is full"

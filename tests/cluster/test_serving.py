@@ -17,11 +17,11 @@ from modelctl.cluster.serving import (
     check_name,
     check_namespace,
     check_secret_name,
-    load_template,
     name_of,
     render_serving,
     to_yaml,
 )
+from modelctl.cluster.templates import load_template
 from modelctl.core.errors import UsageProblem
 from modelctl.core.types import Digest, digest_of
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from modelctl.core.errors import BadAnswer, Denied, DigestMismatch, ModelctlError, NotFound, Unavailable
-from modelctl.registry.transport import ATTEMPTS
+from modelctl.core.retry import ATTEMPTS
 from tests.fakes.fault_proxy import Fault, fault_proxy, recorder
 from tests.fakes.registries import Registry
 from tests.registries import IMPATIENT, pack_to, problems_at, push_to, tagged

@@ -10,7 +10,7 @@ import pytest
 
 from modelctl.core.errors import NotFound, UsageProblem
 from modelctl.core.reference import parse_reference
-from modelctl.flows.status import ClusterStatus, StatusReport, status
+from modelctl.flows.status import ClusterStatus, StatusReport, Where, status
 from modelctl.packing.artifact import load_artifact
 from modelctl.registry.ocidir import OciDir
 from tests.fakes.kube_api import KubeApi, kube_api, kubeconfig
@@ -64,7 +64,7 @@ def pod(name: str, digest: str, namespace: str = "ml") -> dict[str, Any]:
 
 
 def ask(text: str, config: Path, *names: str, namespace: str = "") -> StatusReport:
-    return status(parse_reference(text), names, kubeconfig=str(config), namespace=namespace, access=IMPATIENT)
+    return status(parse_reference(text), names, Where(kubeconfig=str(config), namespace=namespace, access=IMPATIENT))
 
 
 def current(text: str, config: Path, namespace: str = "") -> ClusterStatus:

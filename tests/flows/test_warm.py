@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
+import shutil
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +23,7 @@ from modelctl.core.progress import Progress
 from modelctl.core.types import Digest
 from modelctl.flows.hold import hold, parse_address
 from modelctl.flows.warm import Warmed, WarmFile, WarmReport, missing_pages, warmed
+from modelctl.node.pages import Pages
 from modelctl.packing.artifact import load_artifact
 from modelctl.registry.ocidir import OciDir
 from tests.fakes.registries import free_port
@@ -45,8 +50,8 @@ def mounted(packed: Path, pulled: Path) -> tuple[Path, Digest]:
 
 
 @contextmanager
-def warm(folder: Path, table: Digest | None = None) -> Iterator[Warmed]:
-    with warmed(str(folder), table, 2, Progress()) as pages:
+def warm(folder: Path, table: Digest | None = None, jobs: int = 2) -> Iterator[Warmed]:
+    with warmed(str(folder), table, jobs, Progress()) as pages:
         yield pages
 
 
@@ -102,12 +107,48 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def take_away(pages: Pages) -> None:
+    """Take a file's pages out of its mapping, as the kernel does when it reclaims them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    dont_need = 4  # MADV_DONTNEED
+    assert libc.madvise(ctypes.c_void_p(pages.address), ctypes.c_size_t(pages.size), dont_need) == 0
+
+
 def test_what_was_taken_away_comes_back(pulled: Path) -> None:
     with warm(pulled) as pages:
-        os.posix_fadvise(os.open(pulled / SHARD, os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
-        taken = pages.measure().size - pages.measure().resident
-        assert pages.refresh(print) == taken
-        assert pages.measure().resident == pages.measure().size
+        take_away(pages.pages[-1])
+        taken = pages.pages[-1].size
+        assert pages.measure().size - pages.measure().resident == taken
+        again, measured = pages.refresh(print)
+        assert (again, measured.resident) == (taken, measured.size)
+
+
+def test_more_files_than_a_process_may_open_are_no_matter(mounted: tuple[Path, Digest]) -> None:
+    folder, table = mounted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, hard))
+    try:
+        with warm(folder, table, jobs=1) as pages:
+            assert len(pages.pages) > 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_model_that_is_removed_meanwhile_is_not_measured(pulled: Path) -> None:
+    with warm(pulled) as pages:
+        (pulled / SHARD).unlink()
+        with pytest.raises(NotFound, match=SHARD) as caught:
+            pages.measure()
+    assert "removed" in caught.value.why
+
+
+def test_a_file_that_is_replaced_meanwhile_is_not_measured(pulled: Path) -> None:
+    with warm(pulled) as pages:
+        shutil.copy(pulled / SHARD, pulled / "fresh")
+        os.replace(pulled / "fresh", pulled / SHARD)
+        with pytest.raises(NotFound, match=SHARD):
+            pages.refresh(print)
 
 
 def report(size: int, resident: int) -> WarmReport:
@@ -137,23 +178,22 @@ def get(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-@pytest.fixture
-def holder(pulled: Path) -> Iterator[tuple[Path, int, list[str]]]:
-    """A model being held: its folder, the holder's port, and what it said."""
-    said: list[str] = []
+@contextmanager
+def holding(pages: Warmed, told: list[int]) -> Iterator[int]:
+    """Hold `pages` in a thread, which tells `told` what it brought in again; yield its port."""
     stop = threading.Event()
     port = free_port()
 
     class Watched(Warmed):
-        def refresh(self, advance: Callable[[int], None]) -> int:
+        def refresh(self, advance: Callable[[int], None]) -> tuple[int, WarmReport]:
             if stop.is_set():
                 raise _Enough
-            return super().refresh(advance)
+            return pages.refresh(advance)
 
     def run() -> None:
-        with warm(pulled) as pages, suppress(_Enough):
-            watched = Watched(pages.folder, pages.table, pages.paths, pages.pages)
-            hold(watched, 0.05, ("127.0.0.1", port), said.append)
+        watched = Watched(pages.folder, pages.table, pages.paths, pages.pages)
+        with suppress(_Enough):
+            hold(watched, 0.05, ("127.0.0.1", port), told.append)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -163,28 +203,72 @@ def holder(pulled: Path) -> Iterator[tuple[Path, int, list[str]]]:
             break
         except urllib.error.URLError:
             continue
-    yield pulled, port, said
+    yield port
     stop.set()
     thread.join()
 
 
-def test_a_holder_says_how_much_it_holds(holder: tuple[Path, int, list[str]]) -> None:
-    folder, port, _ = holder
-    size = sum(map(len, files_of(folder).values()))
-    lines = get(port, "/metrics")[1].splitlines()
+@pytest.fixture
+def holder(pulled: Path) -> Iterator[tuple[Warmed, int, list[int]]]:
+    """A model being held: its pages, the holder's port, and what was brought in again."""
+    told: list[int] = []
+    with warm(pulled) as pages, holding(pages, told) as port:
+        yield pages, port, told
+
+
+def test_a_holder_says_how_much_it_holds(pulled: Path, holder: tuple[Warmed, int, list[int]]) -> None:
+    size = sum(map(len, files_of(pulled).values()))
+    lines = get(holder[1], "/metrics")[1].splitlines()
     assert f"modelctl_resident_bytes {float(size)}" in lines
     assert f"modelctl_model_bytes {float(size)}" in lines
 
 
-def test_a_holder_is_healthy_while_it_looks(holder: tuple[Path, int, list[str]]) -> None:
-    assert get(holder[1], "/healthz") == (200, "200 OK\n")
+def test_a_holder_is_healthy_while_it_looks(holder: tuple[Warmed, int, list[int]]) -> None:
+    assert get(holder[1], "/healthz") == (200, "looked 0 s ago\n")
 
 
-def test_a_holder_serves_nothing_else(holder: tuple[Path, int, list[str]]) -> None:
+def test_a_holder_is_ready_while_all_is_in_memory(holder: tuple[Warmed, int, list[int]]) -> None:
+    size = holder[0].measure().size
+    assert get(holder[1], "/readyz") == (200, f"{size} of {size} bytes in memory\n")
+
+
+def test_a_holder_is_not_ready_when_something_could_not_be_kept(pulled: Path) -> None:
+    class Starved(Warmed):
+        def refresh(self, advance: Callable[[int], None]) -> tuple[int, WarmReport]:
+            return 0, self.measure()
+
+    with warm(pulled) as pages:
+        take_away(pages.pages[-1])
+        measured = pages.measure()
+        with holding(Starved(pages.folder, pages.table, pages.paths, pages.pages), []) as port:
+            figures = f"{measured.resident} of {measured.size} bytes in memory\n"
+            assert get(port, "/readyz") == (503, figures)
+            assert get(port, "/healthz")[0] == 200
+
+
+def test_a_holder_brings_in_again_what_was_taken_away(holder: tuple[Warmed, int, list[int]]) -> None:
+    pages, port, told = holder
+    size = pages.pages[-1].size
+    take_away(pages.pages[-1])
+    while not told:
+        time.sleep(0.01)
+    assert told == [size]
+    assert f"modelctl_repopulated_bytes_total {float(size)}" in get(port, "/metrics")[1].splitlines()
+
+
+def test_a_holder_ends_when_its_model_is_removed(pulled: Path) -> None:
+    with warm(pulled) as pages:
+        shutil.rmtree(pulled)
+        with pytest.raises(NotFound) as caught:
+            hold(pages, 0.01, None, print)
+    assert (str(pulled) in caught.value.what, bool(caught.value.why), bool(caught.value.hint)) == (True, True, True)
+
+
+def test_a_holder_serves_nothing_else(holder: tuple[Warmed, int, list[int]]) -> None:
     assert get(holder[1], "/etc/passwd")[0] == 404
 
 
-def test_one_who_says_nothing_does_not_keep_others_waiting(holder: tuple[Path, int, list[str]]) -> None:
+def test_one_who_says_nothing_does_not_keep_others_waiting(holder: tuple[Warmed, int, list[int]]) -> None:
     with socket.create_connection(("127.0.0.1", holder[1])):
         assert get(holder[1], "/healthz")[0] == 200
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,44 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises((DiskProblem, Denied)):
         Pages(tmp_path / "link")
+
+
+def test_a_file_that_is_where_it_was_passes_the_check(tmp_path: Path) -> None:
+    with Pages(cold(tmp_path / "file", PAGE)) as pages:
+        pages.check()
+
+
+@pytest.mark.parametrize("command", ["rm file", "rm file; mkdir file", "cp file new; mv new file", "ln -sf new file"])
+def test_a_file_that_was_removed_or_replaced_is_not_found(tmp_path: Path, command: str) -> None:
+    with Pages(cold(tmp_path / "file", PAGE)) as pages:
+        subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+        with pytest.raises(NotFound, match="file"):
+            pages.check()
+
+
+def test_a_file_whose_folder_is_gone_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with Pages(cold(tmp_path / "folder/file", PAGE)) as pages:
+        (tmp_path / "folder").rename(tmp_path / "other")
+        with pytest.raises(NotFound):
+            pages.check()
+
+
+def test_the_bytes_that_are_read_are_those_that_are_mapped(tmp_path: Path) -> None:
+    with Pages(cold(tmp_path / "file", PAGE)) as pages:
+        buffer = memoryview(bytearray(PAGE))
+        with pages.reading() as blob:
+            blob.read_into(0, buffer)
+        assert buffer == (tmp_path / "file").read_bytes()
+        cold(tmp_path / "new", PAGE).rename(tmp_path / "file")
+        with pytest.raises(NotFound), pages.reading():
+            pass
+
+
+def test_a_mapped_file_is_not_open(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    with Pages(cold(tmp_path / "file", PAGE)):
+        assert os.listdir("/proc/self/fd") == before
 
 
 def test_where_the_kernel_has_no_populate_it_reads(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import stamina
 
 from modelctl.core.access import Access
+from modelctl.core.retry import ATTEMPTS
 from modelctl.registry.credentials import save_credentials
-from modelctl.registry.transport import ATTEMPTS
 from tests.fakes.docker_config import HELPER, install
 from tests.fakes.registries import Registry, make_certificate, registry
 from tests.fakes.token_server import TokenServer, token_server

@@ -10,7 +10,8 @@ import pytest
 
 from modelctl.core.access import Access
 from modelctl.core.errors import BadAnswer, Denied, ModelctlError, NotFound, Unavailable
-from modelctl.registry.transport import ATTEMPTS, Transport, drain, read_limited, redacted, retry_after
+from modelctl.core.retry import ATTEMPTS, retry_after
+from modelctl.registry.transport import Transport, drain, read_limited, redacted
 from tests.conformance.stores import WEIGHTS, put, read
 from tests.fakes.fault_proxy import Fault, fault_proxy, recorder
 from tests.fakes.registries import Registry, free_port, server_context

@@ -1,0 +1,112 @@
+"""Take a model from nodes: labels first, then what holds it, then the files that `preload --mode host` brought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelctl.cluster.labels import COMPONENT_LABEL, DIGEST_ANNOTATION, MANAGED, NODE_ANNOTATION, Object
+from modelctl.cluster.preloading import holder_name, removal_job, selector_of
+from modelctl.cluster.selector import parse_selector
+from modelctl.core.errors import Conflict
+from modelctl.core.reference import Reference
+from modelctl.flows.clusters import ClusterReport, NodesReport, PreloadOptions, Site, Watcher, in_clusters, need_image
+from modelctl.flows.node_jobs import NodeJobs, NodeRow
+from modelctl.flows.node_labels import NodeLabels
+
+
+def unload(reference: Reference, options: PreloadOptions, watcher: Watcher) -> NodesReport:
+    """Unload in clusters; see `in_clusters` for what is refused.
+
+    Pages stay in memory, and images on disk, until the node needs the room: no restricted pod can take them away.
+
+    Args:
+        reference: The artifact, in a registry.
+        options: As of the preload; with mode "host" files are looked for on all nodes of the selector, else on those
+            that are labelled.
+        watcher: Told of the plan, then of each change.
+    """
+    parse_selector(options.selector)
+
+    return in_clusters(reference, options, lambda site: _Unload(site, options, watcher))
+
+
+class _Unload:
+    """The unloading of one cluster."""
+
+    def __init__(self, site: Site, options: PreloadOptions, watcher: Watcher) -> None:
+        self._cluster, self._limits, self._options, self._watcher = site.cluster, site.limits, options, watcher
+        self._labels = NodeLabels(self._cluster, site.artifact)
+        self._digest = site.artifact.root.digest
+        self._host = site.in_mode("host")
+        self._namespaces = (site.in_mode("image").namespace, self._host.namespace)
+        self.report = ClusterReport(context=self._cluster.context)
+
+    def do(self) -> None:
+        """Take labels, holder and Jobs away; then files, where no pod uses them."""
+        nodes = {str(node["metadata"]["name"]): node for node in self._cluster.nodes(self._options.selector)}
+        users = self._users()
+        self.report.nodes = [self._planned(name, node, users.get(name, "")) for name, node in nodes.items()]
+        pods = {one: self._cluster.pods(one, selector_of(self._digest, "preload", "hold")) for one in self._namespaces}
+        for found in pods.values():
+            self._refuse_to_hold_less(found, set(nodes))
+        if any(row.state == "OnDisk" for row in self.report.nodes):
+            need_image(self._host, self._cluster.context)
+        self._watcher.planned(self.report)
+        if self._options.dry_run:
+            return
+        for row in self.report.nodes:
+            if row.state != "InUse":
+                self._labels.remove(row.name, *self._labels.of(nodes[row.name]))
+        for namespace, found in pods.items():
+            self._cluster.delete("DaemonSet", namespace, holder_name(self._digest))
+            for pod in found:
+                if _node_of_job(pod) in nodes:
+                    self._cluster.delete("Job", namespace, pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+        self._remove_files([row for row in self.report.nodes if row.state == "OnDisk"])
+        for row in self.report.nodes:
+            if row.state == "Labelled":
+                row.state = "Unloaded"
+                self._watcher.changed(self.report, row)
+
+    def _planned(self, name: str, node: Object, user: str) -> NodeRow:
+        found = self._labels.of(node)
+        on_disk = self._labels.disk in found or self._options.mode == "host"
+        if on_disk and user:
+            hint = "stop what uses it first: its next start would find no files"
+            return NodeRow(name=name, state="InUse", why=f"pod {user} uses it", hint=hint)
+        return NodeRow(name=name, state="OnDisk" if on_disk else "Labelled" if found else "Unloaded")
+
+    def _users(self) -> dict[str, str]:
+        """Return a pod that uses the model, by node: one that is neither ours nor over."""
+        return {
+            pod["spec"].get("nodeName", ""): f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            for pod in self._cluster.pods("", MANAGED)
+            if (pod["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION) == self._digest
+            and COMPONENT_LABEL not in pod["metadata"]["labels"]
+            and pod.get("status", {}).get("phase") in ("Pending", "Running")
+        }
+
+    def _refuse_to_hold_less(self, pods: Sequence[Object], names: set[str]) -> None:
+        held = {
+            pod["spec"].get("nodeName", "")
+            for pod in pods
+            if pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold" and pod["spec"].get("nodeName")
+        }
+        if held - names:
+            raise Conflict(
+                f"holder {holder_name(self._digest)}",
+                why=f"it holds the model on {', '.join(sorted(held - names)[:5])} too, which the selector leaves out",
+                hint="unload with the selector of the preload, then preload --hold with the one that you want",
+            )
+
+    def _remove_files(self, rows: Sequence[NodeRow]) -> None:
+        if not rows:
+            return
+        selector = selector_of(self._digest, "remove")
+        with self._cluster.following(self._host.namespace, selector) as followed:
+            jobs = NodeJobs(self._cluster, self._host, followed, removal_job, self._options.selector)
+            jobs.run(rows, self._limits, lambda row: self._watcher.changed(self.report, row), lambda _row, _found: None)
+
+
+def _node_of_job(pod: Object) -> str:
+    return str((pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION, ""))
