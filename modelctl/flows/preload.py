@@ -112,7 +112,8 @@ class _Run:
             row = NodeRow(name=name, state=fit.state, why=fit.why, hint=fit.hint)
             if name in held:
                 row = NodeRow(name=name, state="Held", size=self._preload.size, resident=self._preload.size)
-                self._labels.set(name, disk=self._preload.mode == "host", warm=True)
+                if not self._labels.all_on(node, self._preload.mode):
+                    self._labels.set(name, disk=self._preload.mode == "host", warm=True)
             elif fit.state == "Fit" and name in has:
                 row = NodeRow(name=name, state="Warm", why="so it was when last measured", hint="modelctl status --fix")
             rows.append(row)
