@@ -14,7 +14,7 @@ RUN command -v python3 >/dev/null || { \
 RUN --mount=type=bind,source=build/wheels,target=/wheels \
     python3 -m venv --without-pip /opt/modelctl \
  && PYTHONPATH=$(echo /wheels/pip-*.whl) /opt/modelctl/bin/python -m pip install -q --no-cache-dir --no-compile \
-      --no-index --find-links /wheels modelctl \
+      --no-index --find-links /wheels 'modelctl[all]' \
  && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/modelctl/lib \
  && ln -s /opt/modelctl/bin/modelctl /usr/local/bin \
  && echo modelctl:x:65532: >>/etc/group \

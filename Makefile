@@ -20,12 +20,15 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports --no-cache
 	$(COMMANDS) --output build/commands.md >/dev/null && diff docs/commands.md build/commands.md
 
-e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp build/cluster.stamp
+e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp build/cluster.stamp build/image/index.json
 	$(BIN)/pytest e2e
-	$(RUN) e2e/cluster/cluster run --nodes 2 -- $(RUN) -m pytest e2e/kubernetes
+	$(RUN) e2e/cluster/cluster run --nodes 2,1 -- $(RUN) -m pytest e2e/kubernetes
+	$(RUN) e2e/cluster/cluster run --nodes 2 --disk n2=1000 -- $(RUN) -m pytest e2e/preload_faults \
+	  -n 3 --dist loadgroup
 
-bench: .venv/dev.stamp build/apt.stamp build/go.stamp
+bench: .venv/dev.stamp build/apt.stamp build/go.stamp build/cluster.stamp
 	$(RUN) -m e2e.bench
+	$(RUN) e2e/cluster/cluster run --nodes 1 -- $(RUN) -m e2e.bench.preload
 
 image: build/image/index.json
 
@@ -33,6 +36,7 @@ wheels: build/wheels/ours.stamp
 
 docs: .venv/dev.stamp
 	$(COMMANDS) --output docs/commands.md
+	$(RUN) -c 'from modelctl.core.config import render_schema; print(render_schema(), end="")' >docs/config.schema.json
 
 lock: .venv/bin/python
 	$(BIN)/pip install -q --disable-pip-version-check uv
@@ -43,7 +47,7 @@ lock: .venv/bin/python
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
 	  requirements/go.in -o requirements/go.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
-	  pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	  pyproject.toml --extra all -c requirements/dev.txt -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
 	  requirements/image.in -o requirements/image.txt
 
@@ -91,8 +95,8 @@ build/base.tar: .ci/image/base build/apt-image.stamp
 
 build/wheels/locked.stamp: requirements/runtime.txt requirements/image.txt | .venv/bin/python
 	rm -rf build/wheels
-	$(BIN)/pip download -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -d build/wheels \
-	  -r requirements/runtime.txt -r requirements/image.txt
+	$(BIN)/pip wheel -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --no-binary oss2,crcmod \
+	  -w build/wheels -r requirements/runtime.txt -r requirements/image.txt
 	touch $@
 
 build/wheels/ours.stamp: build/wheels/locked.stamp .venv/dev.stamp $(PACKED)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MODELCTL = str(Path(sys.executable).with_name("modelctl"))
 
@@ -31,6 +31,20 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 def modelctl(*arguments: str | Path) -> str:
     return run(MODELCTL, *arguments)
+
+
+class Ended(NamedTuple):
+    """How a command ended, and all that it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def ended(*command: str | Path) -> Ended:
+    """Run a command that may fail."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def modelctl_json(*arguments: str | Path) -> Any:
@@ -61,6 +75,7 @@ def blob_path(layout: Path, digest: str) -> Path:
 def manifest_of(layout: Path, tag: str) -> dict[str, Any]:
     """Return the manifest of a tag, found as any OCI tool finds it."""
     index = json.loads((layout / "index.json").read_bytes())
-    (found,) = [item for item in index["manifests"] if item["annotations"]["org.opencontainers.image.ref.name"] == tag]
+    name = "org.opencontainers.image.ref.name"
+    (found,) = [item for item in index["manifests"] if item.get("annotations", {}).get(name) == tag]
     manifest: dict[str, Any] = json.loads(blob_path(layout, found["digest"]).read_bytes())
     return manifest

@@ -11,7 +11,7 @@ import pytest
 from e2e.command import blob_path, files, manifest_of, modelctl, tar_files
 from tests.models import shard, write_model
 
-collect_ignore = ["kubernetes"]
+collect_ignore = ["kubernetes", "preload_faults"]
 """They run beside a cluster, see there; named on the command line they are collected."""
 
 LONG = "深い/" + "a-name-of-more-than-one-hundred-characters-" * 4 + "é.txt"

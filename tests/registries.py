@@ -7,6 +7,7 @@ from typing import Any
 
 from modelctl.core.access import Access
 from modelctl.core.errors import NotFound
+from modelctl.core.http import read_limited
 from modelctl.core.progress import Progress
 from modelctl.core.reference import parse_reference
 from modelctl.core.retry import retrying
@@ -16,7 +17,7 @@ from modelctl.flows.push import PushReport, push
 from modelctl.flows.stores import open_store
 from modelctl.flows.verify import verify_artifact
 from modelctl.registry.remote import RemoteStore
-from modelctl.registry.transport import Transport, read_limited
+from modelctl.registry.transport import Transport
 
 ALICE = ("alice", "s3cret")
 """The user that every registry of the tests knows."""
@@ -34,7 +35,7 @@ def ask(host: str, path: str = "/v2/", method: str = "GET", body: bytes | None =
     return read_limited(retrying(lambda: transport.request(method, path, scope="", body=body)))
 
 
-def pack_to(model: Path, text: str, access: Access = IMPATIENT, **options: Any) -> PackReport:
+def pack_to(model: Path | str, text: str, access: Access = IMPATIENT, **options: Any) -> PackReport:
     return pack(str(model), parse_reference(text), PackOptions(access=access, **options), Progress())
 
 

@@ -30,7 +30,7 @@ def whole(store: Path) -> Reference:
     return parse_reference(f"oci:{store}")
 
 
-def pack_model(model: Path, store: Path, tag: str = "v1", **options: Any) -> PackReport:
+def pack_model(model: Path | str, store: Path, tag: str = "v1", **options: Any) -> PackReport:
     return pack(str(model), reference(store, tag), PackOptions(**options), Progress())
 
 
@@ -70,12 +70,26 @@ def tags_of(store: Path) -> dict[str, str]:
     """Return every tag and its digest, read from index.json by hand."""
     index = store / "index.json"
     items = json.loads(index.read_bytes())["manifests"] if index.exists() else []
-    return {item["annotations"][REF_NAME]: item["digest"] for item in items}
+    tags = {(item.get("annotations") or {}).get(REF_NAME): item["digest"] for item in items}
+    return {tag: digest for tag, digest in tags.items() if tag}
 
 
 def manifest_of(store: Path, tag: str = "v1") -> dict[str, Any]:
     document: dict[str, Any] = json.loads(blob_path(store, tags_of(store)[tag]).read_bytes())
     return document
+
+
+def attached_to(store: Path, digest: str) -> list[dict[str, Any]]:
+    """Return the manifests in the index that name a subject, read by hand."""
+    listed = json.loads((store / "index.json").read_bytes())["manifests"]
+    manifests = [json.loads(blob_path(store, item["digest"]).read_bytes()) for item in listed]
+    return [manifest for manifest in manifests if manifest.get("subject", {}).get("digest") == digest]
+
+
+def pushed_of(store: Path, tag: str = "v1") -> set[str]:
+    """Return the digests of the blobs that a push of a tag copies: those of the artifact, and of what is attached."""
+    manifests = [manifest_of(store, tag), *attached_to(store, tags_of(store)[tag])]
+    return {item["digest"] for manifest in manifests for item in (*manifest["layers"], manifest["config"])}
 
 
 def layer_of(store: Path, path: str, tag: str = "v1") -> str:

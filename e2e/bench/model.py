@@ -35,20 +35,20 @@ def quiet_memory(room: Path, volume: int) -> Iterator[None]:
             _REPORTING.write_text(kept)
 
 
-def make_model(folder: Path) -> list[Path]:
-    """Write the shards, of exactly `SHARD_MIB` MiB each, and an index; return the shards."""
+def make_model(folder: Path, count: int = SHARDS, mib: int = SHARD_MIB) -> list[Path]:
+    """Write `count` shards, of exactly `mib` MiB each, and an index; return the shards."""
     folder.mkdir()
-    size = SHARD_MIB << 20
+    size = mib << 20
     weight_map = {}
     block = os.urandom(1 << 20)
-    for number in range(1, SHARDS + 1):
-        path = folder / f"model-{number:05}-of-{SHARDS:05}.safetensors"
+    for number in range(1, count + 1):
+        path = folder / f"model-{number:05}-of-{count:05}.safetensors"
         data = size - 8 - 128
         tensor = {f"layer.{number}": {"dtype": "U8", "shape": [data], "data_offsets": [0, data]}}
         header = json.dumps(tensor).encode().ljust(128)
         with path.open("wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
-            for _ in range(SHARD_MIB - 1):
+            for _ in range(mib - 1):
                 file.write(block)
             file.write(block[: size - file.tell()])
         weight_map[f"layer.{number}"] = path.name

@@ -130,6 +130,7 @@ def kubelet_config(name: str, cluster: Cluster, group: str) -> dict[str, object]
             "imagefs.available": "1%",
             "nodefs.inodesFree": "1%",
         },
+        "evictionPressureTransitionPeriod": "5s",
         "failCgroupV1": False,
         "failSwapOn": False,
         "imageGCHighThresholdPercent": 99,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from e2e.kubernetes.namespace import Namespace, kubectl
+from e2e.command import run
+from e2e.kubernetes.manifests import pack
+from e2e.kubernetes.model import Model
+from e2e.kubernetes.namespace import Namespace, new_namespace
 from tests.models import write_model
+
+IMAGE = Path(__file__).parents[2] / "build/image"
+"""What `make image` leaves."""
 
 
 def pytest_configure() -> None:
@@ -60,11 +66,29 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("weights") / "model", shards=4, size=4_000_000)
 
 
+@pytest.fixture(scope="session")
+def tools(registry: str) -> str:
+    """The image of modelctl itself, which pods run."""
+    image = f"{registry}/tools/modelctl:test"
+    run("skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{IMAGE}:latest", f"docker://{image}")
+    return image
+
+
+@pytest.fixture(scope="session")
+def new_model(registry: str, tools: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
+    """Makes and packs a model of four shards that no other test has; `size` is that of a shard [bytes]."""
+    seeds = itertools.count(100)
+
+    def make(size: int = 1_000_000) -> Model:
+        seed = next(seeds)
+        folder = write_model(tmp_path_factory.mktemp("model") / "model", size=size, seed=seed)
+        return Model(folder, pack(folder, f"{registry}/models/model-{seed}:v1"), tools)
+
+    return make
+
+
 @pytest.fixture
 def namespace(tmp_path: Path) -> Iterator[Namespace]:
     """A new namespace, which takes only pods that are as restricted as can be."""
-    name = f"test-{secrets.token_hex(4)}"
-    kubectl("create", "namespace", name)
-    kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    yield Namespace(name, tmp_path / "objects.yaml")
-    kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace(tmp_path, "a") as (made,):
+        yield made

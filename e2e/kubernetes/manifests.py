@@ -32,6 +32,19 @@ def rendered(reference: str, namespace: Namespace, mode: str, *flags: str, engin
     return modelctl("render", reference, "--plain-http", *place, *flags)
 
 
+def vllm_shaped(reference: str, namespace: Namespace, image: str) -> str:
+    """Return what `modelctl render` writes for vLLM, with the needs and the process of a pod that sleeps.
+
+    No node here has a GPU, four cores, or vLLM: of the pod stay its volumes, its affinity and its security context.
+    """
+    objects = json.loads(rendered(reference, namespace, "image-volume", "--image", image, "-o", "json", engine="vllm"))
+    (deployment,) = [found for found in objects["items"] if found["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for name in ("command", "args", "resources", "startupProbe", "readinessProbe", "livenessProbe"):
+        del container[name]
+    return json.dumps(objects)
+
+
 def image_pod(name: str, image: str, model: str, node: str, secret: str = "") -> str:
     """Return a pod of a node that mounts the image `model` at /model, which it pulls with `secret` if one is named."""
     pod = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,42 @@ from e2e.command import CommandFailed, run
 _PATIENCE_S = 60
 
 
+SUMS = "find . -type f -exec sha256sum {} +"
+"""Prints what `parse_sums` reads, of all files below."""
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """Return the sha256 of every file, by its path, of what `SUMS` has printed."""
+    return {line[66:].removeprefix("./"): line[:64] for line in text.splitlines()}
+
+
 def kubectl(*arguments: str | Path) -> str:
     return run("kubectl", *arguments)
 
 
-class Namespace:
-    """One namespace of the cluster; call it to run kubectl there."""
+@contextmanager
+def new_namespace(scratch: Path, *contexts: str) -> Iterator[list[Namespace]]:
+    """Make a namespace of the same name in several clusters, which takes only pods that are as restricted as can be."""
+    name = f"test-{secrets.token_hex(4)}"
+    for context in contexts:
+        kubectl("--context", context, "create", "namespace", name)
+        kubectl("--context", context, "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    yield [Namespace(name, scratch / f"{name}-{context}.yaml", context) for context in contexts]
+    for context in contexts:
+        kubectl("--context", context, "delete", "namespace", name, "--wait=false")
 
-    def __init__(self, name: str, scratch: Path) -> None:
+
+class Namespace:
+    """One namespace of a cluster; call it to run kubectl there."""
+
+    def __init__(self, name: str, scratch: Path, context: str) -> None:
         """Take a namespace that is there; `scratch` is a file that this may write."""
         self.name = name
         self._scratch = scratch
+        self._context = context
 
     def __call__(self, *arguments: str | Path) -> str:
-        return kubectl("--namespace", self.name, *arguments)
+        return kubectl("--context", self._context, "--namespace", self.name, *arguments)
 
     def apply(self, manifest: str, *flags: str) -> str:
         """Apply YAML or JSON; return what kubectl says of it."""
@@ -64,9 +88,9 @@ class Namespace:
             time.sleep(0.2)
         return found
 
-    def get(self, kind: str) -> list[Any]:
-        """Return all objects of a kind."""
-        items: list[Any] = json.loads(self("get", kind, "-o", "json"))["items"]
+    def get(self, kind: str, *flags: str) -> list[Any]:
+        """Return all objects of a kind, or those that flags select."""
+        items: list[Any] = json.loads(self("get", kind, "-o", "json", *flags))["items"]
         return items
 
     def state(self) -> str:
@@ -79,8 +103,7 @@ class Namespace:
 
     def files(self, target: str, folder: str) -> dict[str, str]:
         """Return the sha256 of every file under a folder of a container, by its path in there."""
-        lines = self.shell(target, f"cd {folder} && find . -type f -exec sha256sum {{}} +").splitlines()
-        return {line[66:].removeprefix("./"): line[:64] for line in lines}
+        return parse_sums(self.shell(target, f"cd {folder} && {SUMS}"))
 
     def write_refused(self, target: str, folder: str) -> str:
         """Try to write into a folder of a container; return what the shell says of it."""

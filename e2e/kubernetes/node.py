@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from e2e.command import run
+from e2e.kubernetes.namespace import SUMS, parse_sums
+
+_TRIES = 5
 
 _HOLD = """
 import mmap, os, sys
@@ -40,10 +44,36 @@ def weight_files(node: str, folders: list[str]) -> list[str]:
     return sorted(found.split(), key=lambda path: Path(path).name)
 
 
-def drop_from_page_cache(node: str, file: str) -> None:
-    """Write a file of a node to its disk and let the page cache forget it."""
-    node_exec(node, "sync", file)
-    node_exec(node, "dd", f"if={file}", "iflag=nocache", "count=0", "status=none")
+def all_files(node: str, *folders: str) -> list[str]:
+    """Return the paths of all files in folders of a node."""
+    return node_exec(node, "find", *folders, "-type", "f").split()
+
+
+def contents(node: str, folder: str) -> dict[str, str]:
+    """Return the sha256 of every file under a folder of a node, by its path in there; it reads them all."""
+    return parse_sums(node_exec(node, "sh", "-c", f"cd {folder} && {SUMS}"))
+
+
+def models(node: str) -> list[str]:
+    """Return the digests, in hex, of the models that host mode left on a node."""
+    return node_exec(node, "sh", "-c", "ls /var/lib/modelctl/models 2>/dev/null || true").split()
+
+
+def orphans(node: str) -> list[str]:
+    """Return what lies in the library of a node and belongs to no model."""
+    return node_exec(node, "find", "/var/lib/modelctl/files", "-type", "f", "-links", "1").split()
+
+
+def images(node: str) -> list[str]:
+    """Return the names of all images that the runtime of a node has."""
+    return node_exec(node, "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet").split()
+
+
+def drop_from_page_cache(node: str, *files: str) -> None:
+    """Write files of a node to its disk and let the page cache forget what nobody maps."""
+    node_exec(node, "sync", *files)
+    drop = 'for file; do dd if="$file" iflag=nocache count=0 status=none; done'
+    node_exec(node, "sh", "-c", drop, "sh", *files)
 
 
 @contextmanager
@@ -56,6 +86,31 @@ def held_in_page_cache(node: str, files: list[str]) -> Iterator[None]:
         assert holder.stdout.readline() == "held\n"
         yield
         holder.stdin.close()
+
+
+class Measured(NamedTuple):
+    """Which part of each file was in memory, by node, without and with the work, and what the work told."""
+
+    before: dict[str, dict[str, float]]
+    after: dict[str, dict[str, float]]
+    told: Any
+
+
+def measured(files: dict[str, list[str]], full: Sequence[str], work: Callable[[], Any]) -> Measured:
+    """Drop files of nodes from memory, let `work` bring in those of the nodes in `full`, and measure.
+
+    Some more times when they are not all there: pages that nobody maps are the first to go, at once where memory is
+    short on this machine.
+    """
+    for _ in range(_TRIES):
+        for node, found in files.items():
+            drop_from_page_cache(node, *found)
+        before = {node: resident(node, found) for node, found in files.items()}
+        told = work()
+        after = {node: resident(node, found) for node, found in files.items()}
+        if all(set(after[node].values()) == {1} for node in full):
+            break
+    return Measured(before, after, told)
 
 
 def resident(node: str, files: list[str]) -> dict[str, float]:

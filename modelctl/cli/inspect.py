@@ -64,3 +64,8 @@ def _lines(inspected: InspectReport) -> Iterator[str]:
             for tensor in file.tensors or []:
                 shape = ",".join(map(str, tensor.shape))
                 yield f"        {tensor.dtype:<5} [{shape}]  {human(tensor.size)} at {tensor.offset}  {tensor.name}"
+    for attached in inspected.attached:
+        yield f"attached     {attached.digest}  {human(attached.size)}  {attached.artifact_type}"
+        if attached.source:
+            revision = f" at {attached.revision}" if attached.revision else ""
+            yield f"    made from {attached.source}{revision} by modelctl {attached.version}"

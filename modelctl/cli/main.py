@@ -29,17 +29,21 @@ _MODULES = {
     "pull": "pull",
     "verify": "verify",
     "inspect": "inspect",
+    "diff": "diff",
     "digest": "store",
     "ls": "store",
     "tag": "store",
     "rm": "store",
     "prune": "store",
     "crc32": "crc32",
+    "cache": "cache",
     "render": "render",
     "preload": "preload",
     "unload": "preload",
     "status": "status",
     "node": "node",
+    "regions": "regions",
+    "doctor": "doctor",
     "login": "login",
     "logout": "login",
 }
@@ -81,7 +85,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Pack model weights into OCI artifacts, move and prove them, and bring them into the memory of nodes.",
     epilog="Exit statuses: 0 done, 1 bug, 2 usage, 3 not found, 4 wrong bytes, 5 unavailable, 7 denied, 9 partial, "
-    "10 deadline, 11 invalid input, 12 conflict, 13 disk, 130 interrupted.",
+    "10 deadline, 11 invalid input, 12 conflict, 13 disk, 14 different, 130 interrupted.",
 )
 
 

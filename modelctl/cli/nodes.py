@@ -23,7 +23,8 @@ _MOST_NAMED = 10
 GOOD = ("Fit", "Started", "Warm", "Held", "Unloaded", "Removed")
 """States that are what was asked for."""
 
-_OPEN = ("Waiting", "Pulling", "Warming", "Retrying", "Holding")
+_OPEN = ("Waiting", "Pulling", "Warming", "Removing", "Retrying")
+"""States of nodes whose Job was started and has not ended."""
 
 
 class LineWatcher(Watcher):
@@ -34,11 +35,17 @@ class LineWatcher(Watcher):
         self.clusters: list[ClusterReport] = []
 
     def planned(self, cluster: ClusterReport) -> None:
-        self.clusters.append(cluster)
+        self.know(cluster)
         for line in plan_lines(cluster):
             report.note(line, quiet=self._quiet)
 
+    def know(self, cluster: ClusterReport) -> None:
+        """Keep a cluster that is heard of for the first time."""
+        if not any(known is cluster for known in self.clusters):
+            self.clusters.append(cluster)
+
     def changed(self, cluster: ClusterReport, row: NodeRow) -> None:
+        self.know(cluster)
         report.note("  ".join(_cells(cluster, row)).rstrip(), quiet=self._quiet)
 
 
@@ -47,6 +54,7 @@ class TableWatcher(LineWatcher):
 
     def changed(self, cluster: ClusterReport, row: NodeRow) -> None:
         """What is drawn are the rows themselves."""
+        self.know(cluster)
 
     def table(self) -> Table:
         from rich.table import Table
@@ -70,16 +78,31 @@ def _tallest() -> int:
 
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[LineWatcher]:
-    """Show nodes on stderr, as a table where it is a terminal; nothing when quiet."""
+    """Show nodes on stderr, as a table where it is a terminal; nothing when quiet.
+
+    Of what is interrupted it says how it is left.
+    """
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield LineWatcher(quiet=quiet)
+        with _saying_what_is_left(LineWatcher(quiet=quiet), quiet=quiet) as lines:
+            yield lines
         return
     from rich.console import Console
     from rich.live import Live
 
     watcher = TableWatcher(quiet=True)
     with Live(get_renderable=watcher.table, console=Console(stderr=True), refresh_per_second=2):
+        with _saying_what_is_left(watcher, quiet=quiet):
+            yield watcher
+
+
+@contextmanager
+def _saying_what_is_left(watcher: LineWatcher, *, quiet: bool) -> Iterator[LineWatcher]:
+    try:
         yield watcher
+    except BaseException:
+        if watcher.clusters:
+            report.note(left_open(watcher.clusters), quiet=quiet)
+        raise
 
 
 def plan_lines(cluster: ClusterReport) -> Iterator[str]:
@@ -106,8 +129,9 @@ def result_lines(found: NodesReport) -> str:
 def left_open(clusters: Sequence[ClusterReport]) -> str:
     """Say how an interrupted job leaves the clusters."""
     rows = [row for cluster in clusters for row in cluster.nodes]
-    going = sum(row.state in _OPEN and row.seconds > 0 for row in rows)
-    return f"as it is now: {tally(rows) or 'no node'}; {count(going, 'Job')} go on without this command"
+    going = sum(row.state in _OPEN for row in rows)
+    goes = "goes" if going == 1 else "go"
+    return f"as it is now: {tally(rows) or 'no node'}; {count(going, 'Job')} {goes} on without this command"
 
 
 def raise_unless_good(found: NodesReport, wanted: str, good: Sequence[str] = GOOD) -> None:

@@ -18,8 +18,9 @@ from modelctl.cli.options import (
     OutputFlag,
     QuietFlag,
 )
+from modelctl.cli.sources import at, reading_sources
 from modelctl.cli.text import count, human
-from modelctl.core.access import DEFAULT, Access
+from modelctl.core.access import DEFAULT, DEFAULT_SOURCE_ACCESS, Access, SourceAccess
 from modelctl.core.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -27,8 +28,15 @@ if TYPE_CHECKING:
 
 
 @reaching_registries
+@reading_sources
 def pack(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The model: a folder, or file://PATH.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="The model: a folder, oss://BUCKET/PREFIX, modelscope:// or hf://OWNER/NAME[@REVISION].",
+        ),
+    ],
     reference: Annotated[
         str,
         typer.Argument(metavar="REF", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG. Without: latest."),
@@ -61,10 +69,20 @@ def pack(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the layers, write nothing.")
     ] = False,
+    memory: Annotated[
+        int, typer.Option(metavar="MIB", min=4, help="How much to read ahead of a bucket or hub, in all.")
+    ] = 48,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Do not read again what is known not to have changed.")
+    ] = True,
+    provenance: Annotated[
+        bool, typer.Option("--provenance/--no-provenance", help="Attach a statement of what was packed.")
+    ] = True,
     jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    source_access: SourceAccess = DEFAULT_SOURCE_ACCESS,
     access: Access = DEFAULT,
 ) -> None:
     """Pack a model into an OCI artifact, one layer a shard, reading each file once.
@@ -75,6 +93,8 @@ def pack(
     Examples:
       modelctl pack ./Qwen3-8B oci:./store:v1
       modelctl pack ./Qwen3-8B registry.example/qwen/qwen3-8b:v1
+      modelctl pack oss://models/qwen3-8b registry.example/qwen/qwen3-8b:v1 --endpoint oss-cn-hangzhou.aliyuncs.com
+      modelctl pack hf://Qwen/Qwen3-8B@main registry.example/qwen/qwen3-8b:v1
       modelctl pack ./Qwen3-8B oci:./store:v1 --layout image,modelpack
       modelctl pack ./Qwen3-8B oci:./store:v1 --exclude '*.md' --dry-run
     """
@@ -93,10 +113,16 @@ def pack(
         jobs=jobs,
         dry_run=dry_run,
         if_exists=if_exists,
+        memory=memory << 20,
+        cache=cache,
+        provenance=provenance,
         access=access,
+        source=at(source_access, access),
     )
     with report.progress("pack", quiet=quiet) as progress:
         packed = run(source, parse_reference(reference), options, progress)
+    for text in packed.notes:
+        report.note(f"note: {text}", quiet=quiet)
     if packed.left_out:
         report.note(
             f"left out by the layout: {packed.left_out[0]}"
@@ -124,10 +150,16 @@ def _text(packed: PackReport) -> str:
 
 
 def _plan_text(packed: PackReport) -> str:
+    new = [layer for layer in packed.layers if layer.new]
     layers = [
-        f"{number:4}  {layer.kind:<6}  {human(layer.size):>9}  {layer.files[0]}"
+        f"{number:4}  {'new ' if layer.new else 'same'}  {layer.kind:<6}  {human(layer.size):>9}  {layer.files[0]}"
         + (f" and {len(layer.files) - 1} more" if layer.files[1:] else "")
         for number, layer in enumerate(packed.layers, 1)
     ]
     places = ", ".join(artifact.reference for artifact in packed.artifacts)
-    return "\n".join([*layers, f"{count(packed.files, 'file')}, {human(packed.size)}, would be packed to {places}", ""])
+    size = sum(layer.size for layer in packed.layers)
+    total = (
+        f"{len(new)} of {count(len(packed.layers), 'layer')} changed, {human(packed.new_size)} of "
+        f"{human(size)} to send; {count(packed.files, 'file')} would be packed to {places}"
+    )
+    return "\n".join([*layers, total, ""])

@@ -164,16 +164,11 @@ def _watched(
     output: Output,
     quiet: bool,
 ) -> NodesReport:
-    """Run, show how it goes, print the result; of what is interrupted say how it is left."""
-    from modelctl.cli.nodes import left_open, result_lines, watching
+    """Run, show how it goes, print the result."""
+    from modelctl.cli.nodes import result_lines, watching
     from modelctl.core.reference import parse_reference
 
     with watching(quiet=quiet) as watcher:
-        try:
-            found = run(parse_reference(reference), options, watcher)
-        except BaseException:
-            if watcher.clusters:
-                report.note(left_open(watcher.clusters), quiet=quiet)
-            raise
+        found = run(parse_reference(reference), options, watcher)
     report.print_result(found, output, result_lines(found))
     return found

@@ -69,7 +69,7 @@ def status(
     if silent:
         why = "\n       ".join(cluster.problem for cluster in silent)
         raise Partial(f"{len(silent)} of {len(found.clusters)} clusters did not answer", why=why)
-    if fixed:
+    if fixed and any(cluster.nodes or cluster.problem for cluster in fixed.clusters):
         from modelctl.cli.nodes import GOOD, raise_unless_good
 
         raise_unless_good(fixed, "measured", good=(*GOOD, "NotWarm"))

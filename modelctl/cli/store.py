@@ -9,8 +9,9 @@ import typer
 from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
+from modelctl.cli.sources import at, reading_sources
 from modelctl.cli.text import count, human
-from modelctl.core.access import DEFAULT, Access
+from modelctl.core.access import DEFAULT, DEFAULT_SOURCE_ACCESS, Access, SourceAccess
 
 _StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A store: oci:PATH or REGISTRY/REPOSITORY.")]
 
@@ -37,22 +38,36 @@ def digest(
 
 
 @reaching_registries
+@reading_sources
 def ls(
-    store: _StoreArgument,
+    store: Annotated[
+        str,
+        typer.Argument(
+            metavar="STORE|SOURCE", help="A store: oci:PATH or REGISTRY/REPOSITORY; or a source: a SCHEME:// URL."
+        ),
+    ],
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
+    source_access: SourceAccess = DEFAULT_SOURCE_ACCESS,
     access: Access = DEFAULT,
 ) -> None:
-    """List the tags of a store and what they point to.
+    """List the tags of a store and what they point to, or the files of a source: size, stated checksum, path.
 
     \b
-    Example:
+    Examples:
       modelctl ls oci:./store
+      modelctl ls oss://models/qwen3-8b --endpoint oss-cn-hangzhou.aliyuncs.com
     """
     from modelctl.core.reference import parse_reference
+    from modelctl.flows.sources import is_url, list_source
     from modelctl.flows.tags import list_tags
 
+    if is_url(store):
+        entries = list_source(store, at(source_access, access))
+        lines = [f"{entry.size}  {entry.stated or '-'}  {entry.path}\n" for entry in entries]
+        report.print_result(entries, output, "".join(lines))
+        return
     tags = list_tags(parse_reference(store), access)
     report.print_result(tags, output, "".join(f"{tag.tag}  {tag.digest}\n" for tag in tags))
 

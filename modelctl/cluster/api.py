@@ -112,16 +112,21 @@ class Cluster:
         """Return the pods that `selector` matches, of one namespace or of all when it is empty."""
         return self._list(_pods_path(namespace), selector)
 
+    def jobs(self, namespace: str, selector: str) -> list[Object]:
+        """Return the Jobs that `selector` matches, of one namespace or of all when it is empty."""
+        place = f"/namespaces/{_part(namespace)}" if namespace else ""
+        return self._list(f"/apis/batch/v1{place}/jobs", selector)
+
     def events(self, namespace: str) -> list[Object]:
         """Return the events of a namespace."""
         return self._list(f"/api/v1/namespaces/{_part(namespace)}/events", "")
 
     def stats(self, node: str) -> Object:
-        """Return a kubelet's own figures, sizes in bytes; one that does not answer is given up after 20 s.
+        """Return a kubelet's own figures, sizes in bytes; it is asked once.
 
         Source: k8s.io/kubelet/pkg/apis/stats/v1alpha1, Summary.
         """
-        return self._ask("GET", f"/api/v1/nodes/{_part(node)}/proxy/stats/summary", brief=True)
+        return self._asked("GET", f"/api/v1/nodes/{_part(node)}/proxy/stats/summary", {}, brief=True)
 
     def find(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object of a kind in `_PATHS`, None when it is not there."""
@@ -212,13 +217,11 @@ class Cluster:
         *,
         body: Object | None = None,
         media_type: str = "",
-        brief: bool = False,
     ) -> Object:
         """Ask until there is an answer; return it."""
         try:
             return retrying(
-                lambda: self._asked(method, path, query or {}, body=body, media_type=media_type, brief=brief),
-                BRIEF if brief else self._patience(),
+                lambda: self._asked(method, path, query or {}, body=body, media_type=media_type), self._patience()
             )
         except _Contended as error:
             raise Conflict(error.what, why=error.why) from error

@@ -208,15 +208,17 @@ def _capped(pod: Object, name: str, preload: Preload) -> Explained | None:
 def _under_way(pod: Object, events: Sequence[Object], preload: Preload, node: Object | None, *, disk: bool) -> Outcome:
     component = pod["metadata"]["labels"][COMPONENT_LABEL]
     running = [status["name"] for status in statuses_of(pod) if "running" in status.get("state", {})]
+    refused = _refused_by(node, preload)
+    silent = refused if refused and refused.state == "NotReady" else None
     capped = _capped(pod, _MAIN[component], preload)
     if _MAIN[component] in running:
         state: Literal["Removing", "Warming"] = "Removing" if component == "remove" else "Warming"
-        trouble = capped or _earlier(pod, preload)
+        trouble = silent or capped or _earlier(pod, preload)
         return Outcome(state=state, disk=disk, size=preload.size, why=trouble.why, hint=trouble.hint)
     if not pod["spec"].get("nodeName"):
-        trouble = _refused_by(node, preload) or explain_pod(pod, events)
+        trouble = refused or explain_pod(pod, events)
         return Outcome(state="Waiting", disk=disk, size=preload.size, why=trouble.why, hint=trouble.hint)
-    trouble = Explained("Running") if running else explain_pod(pod, events)
+    trouble = silent or (Explained("Running") if running else explain_pod(pod, events))
     trouble = trouble if trouble.why or not capped else capped
     return Outcome(state="Pulling", disk=disk, size=preload.size, why=trouble.why, hint=trouble.hint)
 

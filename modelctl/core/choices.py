@@ -21,3 +21,9 @@ DryRun = Literal["client", "server"]
 
 PreloadMode = Literal["image", "host"]
 """How nodes get a model: a pod mounts the artifact as an image, or pulls it into a folder of the host."""
+
+RegistryKind = Literal["docker-hub", "ghcr", "ecr", "acr-ee", "acr", "azure", "quay", "distribution"]
+"""What kind of registry it is; the row of `registry/quirks.py`."""
+
+TagWhen = Literal["each", "all"]
+"""When the tag of a region is set: as soon as the region has all, or once every region has."""

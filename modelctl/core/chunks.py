@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from blake3 import blake3
 
-from modelctl.core.protocols import Blob
+from modelctl.core.protocols import Blob, Lender
 
 BUFFER = 1 << 20
 """Bytes read at once on the data path: large against a call's cost, small against a core's cache."""
@@ -112,13 +112,21 @@ def feed(
         updates: Must not keep the buffer: it is reused.
         advance: Called after each piece with its length [bytes]; may raise to stop.
     """
-    buffer = buffer_for(size)
+    read = blob.lend if isinstance(blob, Lender) else _reader(blob, buffer_for(size))
     for at, length in pieces(size, start):
-        data = buffer[:length]
-        blob.read_into(offset + at, data)
+        data = read(offset + at, length)
         for update in updates:
             update(data)
         advance(length)
+
+
+def _reader(blob: Blob, buffer: memoryview) -> Callable[[int, int], memoryview]:
+    def read(offset: int, size: int) -> memoryview:
+        data = buffer[:size]
+        blob.read_into(offset, data)
+        return data
+
+    return read
 
 
 def chunk_count(size: int) -> int:

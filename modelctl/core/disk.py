@@ -26,6 +26,33 @@ _HINTS = {
 }
 
 
+_LOCAL = {
+    0xEF53: "ext2, ext3, ext4",
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0x2FC12FC1: "zfs",
+    0xF2F52010: "f2fs",
+    0xCA451A4E: "bcachefs",
+    0x794C7630: "overlay",
+    0x01021994: "tmpfs",
+    0x858458F6: "ramfs",
+}
+"""File systems by what statfs(2) calls them."""
+
+
+def is_local(path: Path) -> bool:
+    """Say whether a file here that has the times it had has the bytes it had, and mappings of it are shared.
+
+    So it is where this kernel alone writes, and a write moves the ctime at once. Not on FUSE, NFS, CIFS, 9p, Ceph or
+    Lustre, nor in images that are mounted (squashfs, EROFS), whose times are the builder's; not where it is unknown.
+    """
+    import ctypes
+
+    status = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes, the first long of them is f_type
+    found = ctypes.CDLL(None).statfs(os.fsencode(path), status) == 0
+    return found and ctypes.c_long.from_buffer(status).value & 0xFFFFFFFF in _LOCAL
+
+
 @contextmanager
 def on_disk(what: str) -> Iterator[None]:
     """Translate the operating system's errors on `what` (a path) into modelctl's.

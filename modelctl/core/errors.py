@@ -12,10 +12,10 @@
      ├ Conflict              conflict           12   a target, store or tag that somebody else holds or filled
      ├ DiskProblem           disk               13   the operating system refused a read or a write
      ├ Partial               partial             9   done in part: not every region, node or byte
-     └ TimedOut              deadline           10   not done within the time that was given
+     └ TimedOut              timed-out          10   not done within the time that was given
 
 ^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6 and 8 are kept for
-copies and for peers.
+copies and for peers; 14 is `diff --exit-code`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Partial(ModelctlError):
 
 
 class TimedOut(ModelctlError):
-    code, exit_status = "deadline", 10
+    code, exit_status = "timed-out", 10
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from modelctl.core.errors import DigestMismatch
-from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, Entry
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, Entry, Origin
 
 
 class Blob(Protocol):
@@ -20,6 +20,14 @@ class Blob(Protocol):
         """Fill `buffer` with the bytes from `offset` on. Never short: it fills, or it raises."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Lender(Protocol):
+    """A blob whose next bytes are in memory already."""
+
+    def lend(self, offset: int, size: int) -> memoryview:
+        """Return the `size` bytes from `offset` on, good until the blob is read again; for one reader, in order."""
 
 
 class BytesBlob:
@@ -43,14 +51,22 @@ class BytesBlob:
 class Source(Protocol):
     """Where a model's files come from."""
 
+    @property
+    def origin(self) -> Origin:
+        """What is read; known once the files were listed."""
+
     def list(self, wanted: Callable[[str], bool]) -> Iterable[Entry]:
         """Return the files whose path is `wanted`; `Invalid` for what can't be read as a file, and is wanted."""
 
     def open(self, entry: Entry) -> Blob:
         """Open the version of the file that was listed; `ChecksumMismatch` when it is another by now."""
 
-    def check(self, entry: Entry) -> None:
-        """Raise `ChecksumMismatch` when the file is no longer the version that was listed."""
+    def check(self, entry: Entry) -> Entry:
+        """Return the entry with all that the source states of its content, which a listing may not have.
+
+        Raises:
+            ChecksumMismatch: The file is no longer the version that was listed.
+        """
 
 
 class Fetcher(Protocol):
@@ -92,7 +108,13 @@ class Store(Fetcher, Protocol):
         """
 
     def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
-        """Keep a manifest under its digest."""
+        """Keep a manifest under its digest; one that names a subject is from then on among its referrers."""
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> list[Descriptor]:
+        """Return the manifests that name `subject`, by digest; of one `artifact_type` when it is given.
+
+        Their descriptors say the artifact type, and the annotations of the manifest.
+        """
 
     def resolve(self, name: str) -> Descriptor:
         """Return the manifest that a tag or digest names; `NotFound` when there is none."""

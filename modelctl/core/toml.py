@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from modelctl.core.errors import UsageProblem
 
 Document = TypeVar("Document")
+
+_KEY = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""")
 
 
 def parse_toml(text: str, kind: type[Document], what: str) -> Document:
@@ -30,32 +34,58 @@ def parse_toml(text: str, kind: type[Document], what: str) -> Document:
         raise UsageProblem(what, why="it is nested too deeply") from error
 
 
-def parse_table(text: str, table: str, document: Mapping[str, Any], kind: type[Document], what: str) -> Document:
-    """Turn the table `[table]` of `text`, read as `document`, into a `kind`; `UsageProblem` as `parse_toml`."""
+def parse_table(text: str, table: Sequence[str], document: object, kind: type[Document], what: str) -> Document:
+    """Turn what `text` has at the key `table`, read as `document`, into a `kind`; `UsageProblem` as `parse_toml`."""
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise UsageProblem(f"{what}, [{table}]", why=located(text, str(error), table)) from error
+        raise UsageProblem(f"{what}, [{'.'.join(table)}]", why=located(text, str(error), table)) from error
 
 
-def located(text: str, message: str, table: str = "") -> str:
+def located(text: str, message: str, table: Sequence[str] = ()) -> str:
     """Put the line of the key before msgspec's message, which ends in a path such as "at `$.layer[1].form`".
 
-    With a `table` the path is one in that.
+    The path is one in the `table`.
     """
     path = re.search(r"at `\$\.?([^`]*)`", message)
     unknown = re.search(r"unknown field `([^`]*)`", message)
     steps = re.findall(r"\w+", path[1]) if path else []
     steps += [unknown[1]] if unknown else []
-    lines = text.splitlines()
-    line = next((at for at, found in enumerate(lines) if table and found.strip().startswith(f"[{table}]")), 0)
-    while steps:
-        key, *steps = steps
-        index = int(steps.pop(0)) if steps and steps[0].isdigit() else 0
-        found = [
-            at for at in range(line, len(lines)) if re.match(rf"\s*\[*\s*\"?{re.escape(key)}\"?\s*[=\]]", lines[at])
-        ]
-        if len(found) <= index:
-            break
-        line = found[index]
-    return f"line {line + 1}: {message}"
+    return f"line {line_of(text, [*table, *steps])}: {message}"
+
+
+def line_of(text: str, path: Sequence[str]) -> int:
+    """Return the line of a key, or of the innermost table around it; an array's index is a step of its own."""
+    found, depth = 1, 0
+    for line, place in _places(text):
+        pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(place, path, strict=False))
+        shared = sum(1 for _ in pairs)
+        if shared > depth:
+            found, depth = line, shared
+    return found
+
+
+def _places(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield each line that begins a table or gives a key a value, with the whole path of that."""
+    table: tuple[str, ...] = ()
+    arrays: Counter[tuple[str, ...]] = Counter()
+    for line, written in enumerate(text.splitlines(), 1):
+        key = _KEY.match(written)
+        try:
+            if written.lstrip().startswith("["):
+                header = _path(tomllib.loads(written))
+                table = (*header, str(arrays[header])) if written.lstrip().startswith("[[") else header
+                arrays[header] += 1
+                yield line, table
+            elif key:
+                yield line, (*table, *_path(tomllib.loads(f"{key[1]} = 0")))
+        except tomllib.TOMLDecodeError:
+            continue
+
+
+def _path(document: object) -> tuple[str, ...]:
+    """Return the one path of keys in a document."""
+    if not isinstance(document, Mapping) or not document:
+        return ()
+    ((key, value),) = document.items()
+    return (key, *_path(value))

@@ -62,6 +62,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     digest: Digest
     size: Annotated[int, msgspec.Meta(ge=0)]
     annotations: Mapping[str, str] = {}
+    artifact_type: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -80,12 +81,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One file at a source.
 
     `version` is what the source says of this state of the file, in the source's own terms: two reads under one
-    version are two reads of the same bytes.
+    version are two reads of the same bytes. The rest is what the source states of the file's content, where it does:
+    CRC-64/XZ, sha256 (64 hex digits), and the id that git gives a blob (40 hex digits).
     """
 
     path: str
     size: int
     version: str = ""
+    crc64: int | None = None
+    sha256: str = ""
+    git_sha1: str = ""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source read, for the provenance: its URL without secrets, and what its revision was resolved to."""
+
+    url: str
+    revision: str = ""
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +139,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The state of sealing a layer at the end of a chunk, so that another process can go on from there.
 
     `position` counts the blob's bytes so far, `end` those of file number `file` of the layer; `sha256` is the saved
-    state of the blob's hash, the CRCs are the file's so far, `chunk` is the blake3 of the chunk that ended.
+    state of the blob's hash, the CRCs are the file's so far, `chunk` is the blake3 of the chunk that ended, and
+    `content` the saved state of the file's own sha256, where its source states one.
     """
 
     position: int
@@ -137,3 +150,4 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     crc32: int
     crc64: int
     chunk: bytes
+    content: bytes = b""

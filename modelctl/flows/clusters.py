@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -24,11 +24,14 @@ from modelctl.core.disk import on_disk
 from modelctl.core.errors import ModelctlError, UsageProblem
 from modelctl.core.reference import Reference
 from modelctl.flows.node_jobs import Limits, NodeRow
-from modelctl.flows.regions import in_region
+from modelctl.flows.regions import place
 from modelctl.flows.stores import open_artifact
 from modelctl.packing.artifact import Artifact
 
 Result = TypeVar("Result")
+
+_LATER_S = 15
+"""How much longer a Job may take than the command [s]: who waits shall read why, not that it was killed."""
 
 ALL = ("*",)
 """Stands for every context of the kubeconfig."""
@@ -114,16 +117,19 @@ class Work(Protocol):
     def do(self) -> None: ...
 
 
-def in_clusters(reference: Reference, options: PreloadOptions, start: Callable[[Site], Work]) -> NodesReport:
+def in_clusters(
+    reference: Reference, options: PreloadOptions, start: Callable[[Site], Work], *, runs_pods: bool = False
+) -> NodesReport:
     """Work in every cluster that is meant, side by side; one that does not answer delays none.
 
     Args:
         reference: The artifact, in a registry; a cluster with a region pulls the same digest from that region's.
         options: Clusters, pods and patience.
         start: Begins the work in a cluster.
+        runs_pods: It is sure to run pods, so that an image is demanded for every cluster before any is asked.
 
     Raises:
-        UsageProblem: What was asked for contradicts itself.
+        UsageProblem: What was asked for contradicts itself, or lacks an image.
         NotFound: No such artifact, or no such kubeconfig. Denied, Unavailable: The registry does not show it.
     """
     if not reference.registry:
@@ -132,6 +138,9 @@ def in_clusters(reference: Reference, options: PreloadOptions, start: Callable[[
     _, artifact = open_artifact(reference, options.access)
     names = chosen(options.contexts, options.kubeconfig)
     pods = {name: _pods(name, reference, artifact, options) for name in names}
+    if runs_pods:
+        for name in names:
+            need_image(pods[name], name)
     stop = Event()
     limits = Limits(parallelism=options.parallelism, deadline=time.monotonic() + options.timeout_s, stop=stop)
 
@@ -178,7 +187,7 @@ def side_by_side(
         kubeconfig: Its path, empty for kubectl's.
         work: Ends early when `stop` is set, as ^C does.
         failed: Makes the result of a cluster where it was impossible, from the context and why.
-        stop: Set at the end.
+        stop: Set at the end, and as soon as one work ends in what is no `ModelctlError`.
     """
 
     def one(context: str) -> Result:
@@ -190,7 +199,7 @@ def side_by_side(
     with ThreadPoolExecutor(len(names)) as pool:
         futures = [pool.submit(one, name) for name in names]
         try:
-            wait(futures)
+            wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             stop.set()
         return [future.result() for future in futures]
@@ -214,9 +223,10 @@ def need_image(pods: Preload, context: str) -> None:
 def _pods(context: str, reference: Reference, artifact: Artifact, options: PreloadOptions) -> Preload:
     config = load_config()
     settings = config.cluster(context)
-    place = in_region(reference, settings.region, config) if settings.region else reference
+    where, access = reference, options.access
+    if settings.region:
+        where, access = place(reference, settings.region, config, access)
     image = options.image or settings.image
-    access = options.access
     if access.client_cert and options.mode == "host":
         why = "pods that pull for themselves have no client certificate"
         raise UsageProblem("--client-cert with --mode host", why=why, hint="--mode image, where runtimes pull")
@@ -224,7 +234,7 @@ def _pods(context: str, reference: Reference, artifact: Artifact, options: Prelo
     flags += [flag for realm in access.trust_realm for flag in ("--trust-realm", realm)]
     return Preload(
         mode=options.mode or "image",
-        repository=f"{place.registry}/{place.path}",
+        repository=f"{where.registry}/{where.path}",
         digest=artifact.root.digest,
         table=artifact.table_digest,
         size=artifact.size,
@@ -233,7 +243,7 @@ def _pods(context: str, reference: Reference, artifact: Artifact, options: Prelo
         pull_secret=check_secret_name(options.pull_secret, "--pull-secret"),
         service_account=check_secret_name(options.service_account, "--service-account"),
         tolerations=[parse_toleration(text) for text in options.tolerations],
-        deadline_s=max(1, int(options.timeout_s)),
+        deadline_s=max(1, int(options.timeout_s)) + _LATER_S,
         registry_flags=flags,
         ca=_text(access.ca_file) if access.ca_file else "",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import posixpath
+from collections.abc import Container
 from contextlib import closing
 
 import msgspec
@@ -70,15 +70,10 @@ def own_names(folder: str, list_path: str) -> set[str]:
     return {CRC32_LIST, here}
 
 
-def read_crc32_list(folder: str, list_path: str) -> tuple[str, dict[str, int]]:
-    """Read a list for `folder`: `list_path`, or the folder's own crc32.txt when that is empty.
-
-    Returns:
-        The path that was read, and {path in the folder: CRC-32}.
-    """
-    path = list_path or posixpath.join(folder, CRC32_LIST)
+def read_crc32_list(path: str, own: Container[str]) -> dict[str, int]:
+    """Read a list, in which lines for its `own` names do not count, into {path: CRC-32}."""
     with on_disk(path), open(path, "rb") as file:
-        sums = parse_crc32_list(file.read(MAX_LIST_SIZE + 1), path, own_names(folder, path))
+        sums = parse_crc32_list(file.read(MAX_LIST_SIZE + 1), path, own)
     if not sums:
         raise NotFound(path, why="it lists no file", hint="modelctl crc32 DIR > crc32.txt writes one")
-    return path, sums
+    return sums

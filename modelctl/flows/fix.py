@@ -15,7 +15,7 @@ from modelctl.cluster.preloading import Preload, preload_job, selector_of
 from modelctl.core.reference import Reference
 from modelctl.flows.clusters import ClusterReport, NodesReport, PreloadOptions, Site, Watcher, in_clusters, need_image
 from modelctl.flows.node_jobs import TICK_S, NodeJobs, NodeRow
-from modelctl.flows.node_labels import NodeLabels
+from modelctl.flows.node_labels import NodeLabels, is_ending
 
 
 def fix(reference: Reference, options: PreloadOptions, watcher: Watcher) -> NodesReport:
@@ -61,12 +61,14 @@ class _Fix:
 
     def _believed(self, preload: Preload, pods: Sequence[Object], nodes: dict[str, Object]) -> list[NodeRow]:
         """Believe holders, and Jobs that ended well without anybody having looked."""
-        rows = []
-        for pod in pods:
+        rows: list[NodeRow] = []
+        for pod in sorted(pods, key=_is_holder, reverse=True):
             name = _node_of(pod)
             found = outcome(pod, (), preload)
-            is_holder = pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold"
-            if name not in nodes or not (is_holder or found.warm):
+            is_holder = _is_holder(pod)
+            if not (is_holder or found.warm) or is_ending(pod) or name in {row.name for row in rows}:
+                continue
+            if name not in nodes or judge(nodes[name], preload, None).state == "NotReady":
                 continue
             state = ("Held" if is_holder else "Warm") if found.warm else "NotWarm"
             row = NodeRow(name=name, state=state, why=found.why, hint=found.hint)
@@ -94,20 +96,21 @@ class _Fix:
         if not rows:
             return
         need_image(preload, self._cluster.context)
-        on_disk: set[str] = set()
 
         def proved(row: NodeRow, found: Outcome) -> None:
-            on_disk.update({row.name} if found.disk else ())
             self._labels.set(row.name, disk=found.disk, warm=found.warm)
 
         jobs = NodeJobs(self._cluster, preload, followed, preload_job)
         jobs.run(rows, self._limits, lambda row: self._watcher.changed(self.report, row), proved)
         for row in rows:
-            if row.state == "Failed":
-                lost = [self._labels.disk] * (preload.mode == "host" and row.name not in on_disk)
-                self._labels.remove(row.name, self._labels.warm, *lost)
+            if row.state == "Failed" and row.resident:
+                self._labels.remove(row.name, self._labels.warm)
                 row.state = "NotWarm"
                 self._watcher.changed(self.report, row)
+
+
+def _is_holder(pod: Object) -> bool:
+    return bool(pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold")
 
 
 def _node_of(pod: Object) -> str:

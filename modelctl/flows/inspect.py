@@ -1,4 +1,7 @@
-"""Describe an artifact from its documents; of its layers only the safetensors headers are read, when asked."""
+"""Describe an artifact from its documents, and what is attached to it.
+
+Of its layers only the safetensors headers are read, when asked.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import msgspec
 
 from modelctl.core import media_types
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.protocols import Store
 from modelctl.core.reference import Reference
-from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest
+from modelctl.flows.attached import load_provenances
 from modelctl.flows.stores import open_artifact, open_store
 from modelctl.packing.artifact import Artifact, Layer, read_document
 from modelctl.packing.shards import SUFFIX, read_shard
@@ -45,6 +50,20 @@ class LayerReport(msgspec.Struct, kw_only=True):
     files: list[FileReport]
 
 
+class AttachedReport(msgspec.Struct, kw_only=True):
+    """A manifest that names the artifact as its subject; `size` is its own [bytes].
+
+    `source`, `revision` and `version` (of modelctl) are told of provenance that modelctl wrote, else empty.
+    """
+
+    artifact_type: str
+    digest: str
+    size: int
+    source: str = ""
+    revision: str = ""
+    version: str = ""
+
+
 class InspectReport(msgspec.Struct, kw_only=True):
     """An artifact. `size` counts the files' bytes."""
 
@@ -58,6 +77,7 @@ class InspectReport(msgspec.Struct, kw_only=True):
     files: int
     size: int
     layers: list[LayerReport]
+    attached: list[AttachedReport]
 
 
 def inspect(reference: Reference, *, tensors: bool, access: Access = DEFAULT) -> InspectReport:
@@ -105,7 +125,24 @@ def inspect(reference: Reference, *, tensors: bool, access: Access = DEFAULT) ->
         files=len(artifact.table.rows),
         size=artifact.size,
         layers=[*map(describe, artifact.layers), _table_report(artifact)],
+        attached=_attached(store, artifact.root.digest),
     )
+
+
+def _attached(store: Store, subject: Digest) -> list[AttachedReport]:
+    attached = store.referrers(subject)
+    made = load_provenances(store, subject, attached)
+    return [
+        AttachedReport(
+            artifact_type=item.artifact_type,
+            digest=item.digest,
+            size=item.size,
+            source=made[item.digest].origin.url if item.digest in made else "",
+            revision=made[item.digest].origin.revision if item.digest in made else "",
+            version=made[item.digest].version if item.digest in made else "",
+        )
+        for item in attached
+    ]
 
 
 def _table_report(artifact: Artifact) -> LayerReport:

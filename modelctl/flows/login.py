@@ -9,9 +9,10 @@ from pathlib import Path
 
 from modelctl.core.access import Access
 from modelctl.core.errors import NotFound, UsageProblem
+from modelctl.core.http import drain
 from modelctl.core.retry import retrying
 from modelctl.registry.credentials import forget_credentials, save_credentials
-from modelctl.registry.transport import Transport, drain
+from modelctl.registry.transport import Transport
 
 
 def log_in(registry: str, user: str, password: str, access: Access) -> str:

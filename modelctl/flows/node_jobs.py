@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from modelctl.cluster.explain import explain_job
 from modelctl.cluster.following import Followed
 from modelctl.cluster.labels import Object
 from modelctl.cluster.outcome import Outcome, outcome
-from modelctl.cluster.preloading import Preload
+from modelctl.cluster.preloading import Preload, selector_of
 from modelctl.core.errors import Denied, Invalid, NotFound
 
 TICK_S = 1.0
@@ -59,15 +59,22 @@ class Limits:
 
 @dataclass
 class _Started:
+    """A node whose Job was started `at` a time, and again `since` another; `asked` is when it was last looked for."""
+
     row: NodeRow
     job: Object
     at: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)
     on_disk: bool = False
     asked: float = 0.0
 
     @property
     def name(self) -> str:
         return str(self.job["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.job["metadata"]["uid"])
 
 
 class NodeJobs:
@@ -85,8 +92,9 @@ class NodeJobs:
         self._cluster, self._preload, self._followed, self._make = cluster, preload, followed, make
         self._selector = selector
         self._events: list[Object] = []
+        self._jobs: dict[str, Object] = {}
         self._nodes: dict[str, Object] = {}
-        self._events_at = self._nodes_at = 0.0
+        self._events_at = self._jobs_at = self._nodes_at = 0.0
 
     def start(self, rows: Sequence[NodeRow], tell: Tell, *, dry_run: bool = False) -> list[tuple[NodeRow, Object]]:
         """Apply the Jobs of `rows`; return those that the cluster took. The rows of others say why not."""
@@ -111,11 +119,11 @@ class NodeJobs:
         while (queue or running) and not limits.over:
             free = [queue.popleft() for _ in range(min(len(queue), limits.parallelism - len(running)))]
             running += [_Started(row, job) for row, job in self.start(free, tell)]
-            pods = self._followed.next(TICK_S)
-            running = [one for one in running if not self._ended(one, pods, tell, proved)]
+            pods = _by_owner(self._followed.next(TICK_S))
+            running = [one for one in running if not self._ended(one, pods.get(one.uid, []), tell, proved)]
         if not limits.stop.is_set():
             for row in [*queue, *(one.row for one in running)]:
-                row.state = "TimedOut"
+                row.state, row.why = "TimedOut", row.why or f"it was still {row.state} when the time was over"
                 tell(row)
 
     def _apply(self, row: NodeRow, *, dry_run: bool) -> Object | None:
@@ -144,13 +152,12 @@ class NodeJobs:
         return self._cluster.delete("Job", self._preload.namespace, job["metadata"]["name"])
 
     def _ended(
-        self, one: _Started, pods: Sequence[Object], tell: Tell, proved: Callable[[NodeRow, Outcome], None]
+        self, one: _Started, own: Sequence[Object], tell: Tell, proved: Callable[[NodeRow, Outcome], None]
     ) -> bool:
-        """Bring a row up to date; say whether its Job needs no more looking at."""
+        """Bring a row up to date by the pods of its Job; say whether that needs no more looking at."""
         row = one.row
         before = visible(row)
         row.seconds = round(time.monotonic() - one.at, 1)
-        own = [pod for pod in pods if _owner(pod) == one.job["metadata"]["uid"]]
         ended = self._judged(one, own, proved) if own else self._without_pod(one)
         if visible(row) != before:
             tell(row)
@@ -165,7 +172,11 @@ class NodeJobs:
         done = found.state in ("Warm", "Removed")
         if done or (found.disk and not one.on_disk):
             one.on_disk = found.disk
-            proved(row, found)
+            try:
+                proved(row, found)
+            except NotFound as error:
+                row.state, row.why, row.hint = "Failed", error.why, "the node is not there any more"
+                done = True
         if done:
             self._delete(one.job)
         elif found.state == "Failed":
@@ -173,11 +184,17 @@ class NodeJobs:
         return done
 
     def _failed(self, one: _Started) -> bool:
-        """Say whether the Job of a pod that failed has given up; else it tries again."""
+        """Say whether the Job of a pod that failed has given up; else it tries again.
+
+        One that is content with a pod that proved nothing goes, so that the next run starts another.
+        """
         job = self._asked(one)
         failed = _condition(job, "Failed") if job else {}
         if failed.get("reason") == "DeadlineExceeded":
             return self._restarted(one)
+        if job and _condition(job, "Complete"):
+            self._delete(job)
+            return True
         if not failed:
             one.row.state = "Retrying"
         return bool(failed)
@@ -188,12 +205,14 @@ class NodeJobs:
         job = self._asked(one)
         if job is None:
             return False
-        if not job or job["metadata"]["uid"] != one.job["metadata"]["uid"]:
-            row.state, row.why, row.hint = "Failed", f"somebody deleted Job {one.name}", "the same command again"
+        if not job or job["metadata"]["uid"] != one.uid:
+            row.state, row.why, row.hint = "Deleted", f"somebody deleted Job {one.name}", "the same command again"
             return True
         if _condition(job, "Complete") or _condition(job, "Failed").get("reason") == "DeadlineExceeded":
             return self._restarted(one)
-        explained = explain_job(one.name, self._recent_events(row))
+        events = self._recent_events(row)
+        own = [event for event in events if event.get("involvedObject", {}).get("uid") == one.uid]
+        explained = explain_job(one.name, own)
         row.why, row.hint = explained.why, explained.hint
         if not re.search("violates PodSecurity", row.why):
             return False
@@ -203,29 +222,36 @@ class NodeJobs:
     def _restarted(self, one: _Started) -> bool:
         """Start the Job anew: what ended without a pod, or by a deadline that is not ours, is of an earlier run."""
         one.job = self._again(self._make(self._preload, one.row.name))
+        one.since = time.monotonic()
         one.row.state, one.row.why, one.row.hint = "Waiting", "", ""
         return False
 
     def _asked(self, one: _Started) -> Object | None:
-        """Ask for a Job, now and then: empty when it is gone, None when it is not time to ask."""
+        """Look for a Job in a list of all, made now and then: empty when it is gone, None without a new list."""
         now = time.monotonic()
-        if one.row.seconds < _PATIENCE_S or now - one.asked < _PATIENCE_S:
+        if now - one.since < _PATIENCE_S:
             return None
-        one.asked = now
-        return self._cluster.find("Job", self._preload.namespace, one.name) or {}
+        if self._jobs_at < one.since or now - self._jobs_at > _PATIENCE_S:
+            found = self._cluster.jobs(self._preload.namespace, selector_of(self._preload.digest))
+            self._jobs, self._jobs_at = {job["metadata"]["name"]: job for job in found}, now
+        if one.asked == self._jobs_at:
+            return None
+        one.asked = self._jobs_at
+        return self._jobs.get(one.name, {})
 
     def _recent_events(self, row: NodeRow) -> list[Object]:
         """Return the namespace's events: asked for now and then, once somebody has waited a while."""
         now = time.monotonic()
-        if row.seconds > _PATIENCE_S and now - self._events_at > _EVENTS_S:
+        if row.seconds > _PATIENCE_S and row.state != "Warming" and now - self._events_at > _EVENTS_S:
             self._events_at = now
             self._events = self._cluster.events(self._preload.namespace)
         return self._events
 
     def _recent_node(self, row: NodeRow) -> Object | None:
-        """Return a node as it was a while ago: all are asked for now and then, once a pod has found no place."""
+        """Return a node as it was a while ago: all are listed now and then, sooner where a pod found no place."""
         now = time.monotonic()
-        if row.seconds > _EVENTS_S and row.state == "Waiting" and now - self._nodes_at > _NODES_S:
+        patience = _EVENTS_S if row.state == "Waiting" else _NODES_S
+        if row.seconds > patience and now - self._nodes_at > _NODES_S:
             self._nodes_at = now
             self._nodes = {node["metadata"]["name"]: node for node in self._cluster.nodes(self._selector)}
         return self._nodes.get(row.name)
@@ -236,9 +262,13 @@ def visible(row: NodeRow) -> tuple[object, ...]:
     return row.state, row.size, row.resident, row.attempts, row.why, row.hint
 
 
-def _owner(pod: Object) -> str:
-    owners: list[Object] = pod["metadata"].get("ownerReferences") or [{}]
-    return str(owners[0].get("uid", ""))
+def _by_owner(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    """Sort pods by the uid of what owns them."""
+    found: dict[str, list[Object]] = defaultdict(list)
+    for pod in pods:
+        owners: list[Object] = pod["metadata"].get("ownerReferences") or [{}]
+        found[owners[0].get("uid", "")].append(pod)
+    return found
 
 
 def _condition(job: Object, kind: str) -> Object:

@@ -11,8 +11,14 @@ from modelctl.packing.artifact import Artifact
 
 
 def holds(pod: Object, preload: Preload) -> bool:
-    """Say whether a pod is a holder that has all of the model in memory."""
-    return pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold" and outcome(pod, (), preload).warm
+    """Say whether a pod is a holder that has all of the model in memory, and stays."""
+    is_holder = pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold" and not is_ending(pod)
+    return is_holder and outcome(pod, (), preload).warm
+
+
+def is_ending(pod: Object) -> bool:
+    """Say whether somebody deleted a pod, which may hang for as long as its node is silent."""
+    return "deletionTimestamp" in pod["metadata"]
 
 
 class NodeLabels:
@@ -27,8 +33,8 @@ class NodeLabels:
         return {self.disk, self.warm} & set(node["metadata"].get("labels") or {})
 
     def all_on(self, node: Object, mode: PreloadMode) -> bool:
-        """Say whether a node has all that a mode sets."""
-        return self.of(node) >= {self.warm} | ({self.disk} if mode == "host" else set())
+        """Say whether a node has what a mode sets, and no more: image mode brings other files in than host mode."""
+        return self.of(node) == {self.warm} | ({self.disk} if mode == "host" else set())
 
     def set(self, name: str, *, disk: bool, warm: bool) -> None:
         """Set those that were proved of a node."""

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from modelctl.core.access import DEFAULT, Access
+from modelctl.core.access import DEFAULT, DEFAULT_SOURCE_ACCESS, Access, SourceAccess
 from modelctl.core.choices import IfExists
 from modelctl.core.errors import Conflict, ModelctlError, UsageProblem
-from modelctl.core.media_types import OCI_MANIFEST
+from modelctl.core.media_types import OCI_LAYER, OCI_MANIFEST
 from modelctl.core.paths import matches, selected
 from modelctl.core.progress import Progress
-from modelctl.core.protocols import BytesBlob, Source, Store
+from modelctl.core.protocols import BytesBlob, Source, Store, Upload
+from modelctl.core.readahead import PART
 from modelctl.core.reference import LATEST, Reference, check_tag
-from modelctl.core.types import Descriptor, Entry, digest_of
-from modelctl.flows.crc32 import read_crc32_list
+from modelctl.core.types import Descriptor, Digest, Entry, digest_of
+from modelctl.flows.attached import attach_provenance
+from modelctl.flows.crc32 import own_names, read_crc32_list
 from modelctl.flows.if_exists import may_tag
+from modelctl.flows.known import Known, read_stored
 from modelctl.flows.stores import open_store, writing
-from modelctl.flows.workers import Workers
+from modelctl.flows.workers import JOBS, Workers
 from modelctl.packing.artifact import load_artifact
+from modelctl.packing.cache import DigestCache, Remembered, open_cache
+from modelctl.packing.card import CARD, Card, parse_card
 from modelctl.packing.crc32_list import CRC32_LIST
 from modelctl.packing.form import Member
 from modelctl.packing.layout import Layout, load_layout
 from modelctl.packing.manifest import check_annotations, render_config, render_manifest
 from modelctl.packing.plan import MAX_LAYERS, PlannedLayer, plan_layers
 from modelctl.packing.planned import PlannedBlob
-from modelctl.packing.preflight import check_listed, check_model, own_crc32s
-from modelctl.packing.seal import SealedLayer, seal
+from modelctl.packing.preflight import check_listed, check_names, check_shards, own_crc32s
+from modelctl.packing.provenance import Options, Provenance
+from modelctl.packing.seal import SealedLayer, check_crc32, seal
 from modelctl.packing.table import Table, render_table
 from modelctl.registry.ocidir import OciDir
-from modelctl.registry.twin import upload_beside
+from modelctl.registry.twin import PresentUpload, upload_beside
 from modelctl.sources import open_source
 from modelctl.sources.file import FileSource
+
+MEMORY = 48 << 20
+"""What is read ahead of sources that are not on this machine [bytes]: three connections for each of four layers."""
+
+MAX_CARD_SIZE = 16 << 20
+"""Largest README.md whose front matter is looked for [bytes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,11 @@ class PackOptions:
     jobs: int | None = None
     dry_run: bool = False
     if_exists: IfExists = "replace"
+    memory: int = MEMORY
+    cache: bool = True
+    provenance: bool = True
     access: Access = DEFAULT
+    source: SourceAccess = DEFAULT_SOURCE_ACCESS
 
 
 class PackedLayer(msgspec.Struct, kw_only=True):
@@ -81,67 +98,166 @@ class PackReport(msgspec.Struct, kw_only=True):
     size: int
     new_size: int
     left_out: list[str]
+    notes: list[str]
     dry_run: bool
 
 
 def pack(url: str, reference: Reference, options: PackOptions, progress: Progress) -> PackReport:
     """Pack the model at `url` under `reference`.
 
+    What is known not to have changed, and is in the store, is not read.
+
     Returns:
         A report; in a dry run of what would be packed, with nothing read but headers and nothing written.
 
     Raises:
         UsageProblem, Invalid, NotFound: The input is refused; nothing was written.
-        ChecksumMismatch: A file changed or is not what crc32.txt says; no manifest was written.
+        ChecksumMismatch: A file changed, or is not what its source or crc32.txt says; no manifest was written.
         DiskProblem, Denied: No tag was written. The same command goes on.
     """
     if reference.digest:
         raise UsageProblem(f"cannot pack to {reference}", why="a digest follows from the content", hint="name a tag")
     check_annotations(options.annotations)
     layouts = _load_layouts(options.layouts)
-    source = open_source(url)
+    source = open_source(url, options.source)
     _check_apart(source, reference)
     wanted = _wanted(layouts[0], options)
     entries, left_out = _list(source, layouts[0], wanted)
-    check_model(source, entries, allow_pickle=options.allow_pickle)
-    stated = _stated_crc32s(url, source, entries, options.crc32_file, wanted)
+    check_names(entries, allow_pickle=options.allow_pickle)
     plan = _plan(entries, layouts, options.max_layers)
     tag = reference.tag or LATEST
     tags = [tag, *(check_tag(f"{tag}-{layout.name}") for layout in layouts[1:])]
-    if options.dry_run:
-        return _dry_report(plan, layouts, reference, tags, left_out)
-
     store = open_store(reference, options.access)
-    with writing(store):
-        workers = Workers(options.jobs, progress, remote=bool(reference.registry))
-        workers.expect(len(entries), sum(entry.size for entry in entries))
+    with _cache(options) as cache:
+        known = Known(source, store, tag, cache)
+        present = known.present(plan)
+        fresh = {entry.path for layer in plan if layer not in present for entry in layer.entries}
+        check_shards(source, entries, fresh, known.read)
+        stated = _stated_crc32s(known, entries, options.crc32_file, wanted)
+        if options.dry_run:
+            artifacts = [
+                PackedArtifact(layout=layout.name, reference=f"{reference.store}:{name}", tag=name)
+                for layout, name in zip(layouts, tags, strict=True)
+            ]
+            layers = [_layer_report(layer, new=layer not in present and not _is_stated(store, layer)) for layer in plan]
+            return _report(artifacts, layers, entries, left_out, dry_run=True)
+        with writing(store):
+            workers = Workers(_jobs(source, options), progress, remote=bool(reference.registry))
+            workers.expect(len(entries), sum(entry.size for entry in entries))
+            sealed = _seal(plan, known, stated, workers, options.memory)
+            card = _card(store, sealed)
+            roots = _publish(store, layouts, sealed, {**card.annotations, **options.annotations})
+            if options.provenance:
+                for root in roots:
+                    attach_provenance(store, root, _provenance(source, options, sealed))
+            for root, name in zip(roots, tags, strict=True):
+                if may_tag(store, name, root, options.if_exists):
+                    store.tag(root, name)
+        notes = [note for note in (card.note, cache.problem if cache else "") if note]
+    artifacts = [
+        PackedArtifact(layout=layout.name, reference=f"{reference.store}@{root.digest}", digest=root.digest, tag=name)
+        for layout, root, name in zip(layouts, roots, tags, strict=True)
+    ]
+    layers = [_layer_report(layer.plan, layer.digest, new=layer.new) for layer in sealed]
+    return _report(artifacts, layers, entries, left_out, notes=notes)
 
-        twins = _twins(store)
 
-        def seal_one(layer: PlannedLayer) -> SealedLayer:
-            with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
-                blob = PlannedBlob(layer, source)
-                with upload_beside(store, blob, layer.identity, twins.get(_shape(layer))) as upload:
-                    return seal(layer, source, upload, stated, advance)
+def _cache(options: PackOptions) -> AbstractContextManager[DigestCache | None]:
+    return open_cache() if options.cache else nullcontext()
 
-        sealed = workers.run(seal_one, plan)
-        roots = _publish(store, layouts, sealed, options.annotations)
-        for root, name in zip(roots, tags, strict=True):
-            if may_tag(store, name, root, options.if_exists):
-                store.tag(root, name)
-    return PackReport(
-        artifacts=[
-            PackedArtifact(
-                layout=layout.name, reference=f"{reference.store}@{root.digest}", digest=root.digest, tag=name
-            )
-            for layout, root, name in zip(layouts, roots, tags, strict=True)
-        ],
-        layers=[_layer_report(layer.plan, layer.digest, new=layer.new) for layer in sealed],
-        files=len(entries),
-        size=sum(entry.size for entry in entries),
-        new_size=sum(layer.size for layer in sealed if layer.new),
-        left_out=left_out,
-        dry_run=False,
+
+def _jobs(source: Source, options: PackOptions) -> int | None:
+    """Return how many layers to seal at once: each needs memory for a part that is read ahead, but of local files."""
+    if isinstance(source, FileSource):
+        return options.jobs
+    return min(options.jobs or JOBS, max(1, options.memory // PART))
+
+
+def _seal(
+    plan: Sequence[PlannedLayer], known: Known, stated: Mapping[str, int], workers: Workers, memory: int
+) -> Sequence[SealedLayer]:
+    """Seal the layers side by side, but for those that are known and in the store."""
+    source, store = known.source, known.store
+    present, twins = known.present(plan), _twins(store)
+    connections = max(1, memory // workers.jobs // PART)
+
+    def seal_one(layer: PlannedLayer) -> SealedLayer:
+        with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
+            taken = _taken(layer, present[layer], source, stated, advance) if layer in present else None
+            if taken:
+                return taken
+            begun = time.time()
+            with _upload(store, layer, source, twins) as upload:
+                sealed = seal(layer, source, upload, stated, advance, connections=connections)
+            known.keep(sealed, begun)
+            return sealed
+
+    return workers.run(seal_one, plan)
+
+
+def _taken(
+    layer: PlannedLayer,
+    remembered: Remembered,
+    source: Source,
+    stated: Mapping[str, int],
+    advance: Callable[[int], None],
+) -> SealedLayer | None:
+    """Return a layer that the store has as if it had been sealed; its source says once more that it is the same.
+
+    None when the source states another CRC-64 than its files have.
+    """
+    entries = tuple(source.check(entry) for entry in layer.entries)
+    for entry, row in zip(entries, remembered.rows, strict=True):
+        if entry.crc64 not in (None, row.crc64):
+            return None
+        check_crc32(row.path, row.crc32, stated)
+    advance(sum(row.size for row in remembered.rows))
+    return SealedLayer(layer, remembered.digest, remembered.size, remembered.rows, new=False, entries=entries)
+
+
+@contextmanager
+def _upload(
+    store: Store, layer: PlannedLayer, source: Source, twins: Mapping[tuple[Member, ...], Descriptor]
+) -> Iterator[Upload]:
+    """Start to write a layer. One whose digest its source states, and that the store has, is read and not written."""
+    twin = twins.get(_shape(layer))
+    if not twin and _is_stated(store, layer):
+        yield PresentUpload()
+        return
+    with upload_beside(store, PlannedBlob(layer, source), layer.identity, twin) as upload:
+        yield upload
+
+
+def _is_stated(store: Store, layer: PlannedLayer) -> bool:
+    """Say whether the store has a layer by the digest that its source states."""
+    entry = layer.entries[0]
+    digest = Digest(f"sha256:{entry.sha256}")
+    found = layer.form == "raw" and entry.sha256
+    return bool(found) and store.has(Descriptor(media_type=OCI_LAYER, digest=digest, size=entry.size))
+
+
+def _card(store: Store, layers: Sequence[SealedLayer]) -> Card:
+    """Read what the model card says of the model, from the store, so that its source sends it once at most.
+
+    One that is too large to be one says nothing.
+    """
+    for layer in layers:
+        if any(row.path == CARD and row.size <= MAX_CARD_SIZE for row in layer.rows):
+            return parse_card(read_stored(store, layer, CARD))
+    return Card({})
+
+
+def _provenance(source: Source, options: PackOptions, layers: Sequence[SealedLayer]) -> Provenance:
+    return Provenance(
+        origin=source.origin,
+        options=Options(
+            layouts=tuple(options.layouts),
+            include=tuple(options.include),
+            exclude=tuple(options.exclude),
+            max_layers=options.max_layers,
+            annotations=options.annotations,
+        ),
+        files=tuple(entry for layer in layers for entry in layer.entries),
     )
 
 
@@ -179,12 +295,15 @@ def _list(source: Source, layout: Layout, wanted: Callable[[str], bool]) -> tupl
 
 
 def _stated_crc32s(
-    url: str, source: Source, entries: Sequence[Entry], crc32_file: str, wanted: Callable[[str], bool]
-) -> dict[str, int]:
+    known: Known, entries: Sequence[Entry], crc32_file: str, wanted: Callable[[str], bool]
+) -> Mapping[str, int]:
+    """Return what the list `crc32_file` of this machine states, or else the model's own."""
     if crc32_file:
-        _, stated = read_crc32_list(url.removeprefix("file://"), crc32_file)
+        root = known.source.root if isinstance(known.source, FileSource) else None
+        own = own_names(str(root), crc32_file) if root else {CRC32_LIST}
+        stated = read_crc32_list(crc32_file, own)
     else:
-        stated = own_crc32s(source, entries)
+        stated = own_crc32s(entries, known.read)
     check_listed(stated, entries, crc32_file or CRC32_LIST, wanted)
     return stated
 
@@ -245,22 +364,22 @@ def _layer_report(plan: PlannedLayer, digest: str = "", *, new: bool = True) -> 
     return PackedLayer(kind=plan.kind, files=paths, size=plan.size, digest=digest, new=new)
 
 
-def _dry_report(
-    plan: Sequence[PlannedLayer],
-    layouts: Sequence[Layout],
-    reference: Reference,
-    tags: Sequence[str],
+def _report(
+    artifacts: list[PackedArtifact],
+    layers: list[PackedLayer],
+    entries: Sequence[Entry],
     left_out: list[str],
+    *,
+    notes: Sequence[str] = (),
+    dry_run: bool = False,
 ) -> PackReport:
     return PackReport(
-        artifacts=[
-            PackedArtifact(layout=layout.name, reference=f"{reference.store}:{tag}", tag=tag)
-            for layout, tag in zip(layouts, tags, strict=True)
-        ],
-        layers=[_layer_report(layer) for layer in plan],
-        files=sum(len(layer.entries) for layer in plan),
-        size=sum(entry.size for layer in plan for entry in layer.entries),
-        new_size=sum(layer.size for layer in plan),
+        artifacts=artifacts,
+        layers=layers,
+        files=len(entries),
+        size=sum(entry.size for entry in entries),
+        new_size=sum(layer.size for layer in layers if layer.new),
         left_out=left_out,
-        dry_run=True,
+        notes=list(notes),
+        dry_run=dry_run,
     )

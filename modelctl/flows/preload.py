@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 from modelctl.cluster.api import Cluster
 from modelctl.cluster.fit import judge
@@ -22,9 +21,9 @@ from modelctl.cluster.preloading import (
 from modelctl.cluster.selector import parse_selector
 from modelctl.cluster.versions import parse_kube_version, why_image_volume, why_no_image_volume
 from modelctl.core.choices import PreloadMode
-from modelctl.core.errors import Denied, Unavailable, UsageProblem
+from modelctl.core.errors import Denied, NotFound, Unavailable, UsageProblem
 from modelctl.core.reference import Reference
-from modelctl.flows.clusters import ClusterReport, NodesReport, PreloadOptions, Site, Watcher, in_clusters, need_image
+from modelctl.flows.clusters import ClusterReport, NodesReport, PreloadOptions, Site, Watcher, in_clusters
 from modelctl.flows.node_jobs import TICK_S, NodeJobs, NodeRow, visible
 from modelctl.flows.node_labels import NodeLabels, holds
 from modelctl.flows.render import why_not_mountable
@@ -52,7 +51,7 @@ def preload(reference: Reference, options: PreloadOptions, watcher: Watcher) -> 
     def start(site: Site) -> _Run:
         return _Run(site, options, expressions, watcher)
 
-    return in_clusters(reference, options, start)
+    return in_clusters(reference, options, start, runs_pods=True)
 
 
 def choose_mode(cluster: Cluster, artifact: Artifact, asked: PreloadMode | None) -> tuple[PreloadMode, str]:
@@ -79,7 +78,6 @@ class _Run:
     def __init__(self, site: Site, options: PreloadOptions, expressions: Sequence[Object], watcher: Watcher) -> None:
         self._cluster, self._limits = site.cluster, site.limits
         self._options, self._expressions, self._watcher = options, expressions, watcher
-        need_image(site.pods, self._cluster.context)
         mode, why = choose_mode(self._cluster, site.artifact, options.mode)
         self._preload = site.in_mode(mode)
         self._labels = NodeLabels(self._cluster, site.artifact)
@@ -106,13 +104,14 @@ class _Run:
         rows = []
         named = {str(node["metadata"]["name"]): node for node in nodes}
         has = held | {name for name, node in named.items() if self._labels.all_on(node, self._preload.mode)}
-        room = self._room([name for name in named if name not in has])
+        open_ = [name for name, node in named.items() if judge(node, self._preload, None).state == "Fit"]
+        room = self._room([name for name in open_ if name not in has])
         for name, node in named.items():
             fit = judge(node, self._preload, room.get(name))
             row = NodeRow(name=name, state=fit.state, why=fit.why, hint=fit.hint)
             if name in held:
                 row = NodeRow(name=name, state="Held", size=self._preload.size, resident=self._preload.size)
-                if not self._labels.all_on(node, self._preload.mode):
+                if not self._options.dry_run and not self._labels.all_on(node, self._preload.mode):
                     self._labels.set(name, disk=self._preload.mode == "host", warm=True)
             elif fit.state == "Fit" and name in has:
                 row = NodeRow(name=name, state="Warm", why="so it was when last measured", hint="modelctl status --fix")
@@ -121,22 +120,18 @@ class _Run:
 
     def _room(self, names: Sequence[str]) -> dict[str, Object]:
         """Ask the kubelets what is free, once; nothing is known where that is not allowed or a kubelet is silent."""
-        refused = Event()
 
-        def ask(name: str) -> Object | None:
-            if refused.is_set():
-                return None
+        def ask(name: str) -> tuple[str, Object | None]:
             try:
-                return self._cluster.stats(name)
-            except Denied:
-                refused.set()
-            except Unavailable:
-                return None
-            return None
+                return name, self._cluster.stats(name)
+            except (Denied, NotFound, Unavailable):
+                return name, None
 
-        with ThreadPoolExecutor(_ASKERS) as pool:
-            found = zip(names, pool.map(ask, names), strict=True)
-            return {name: stats for name, stats in found if stats}
+        found = [ask(name) for name in names[:1]]
+        if found and found[0][1]:
+            with ThreadPoolExecutor(_ASKERS) as pool:
+                found += pool.map(ask, names[1:])
+        return {name: stats for name, stats in found if stats}
 
     def _around(self) -> list[Object]:
         """Return what the Jobs need: in host mode a namespace of their own, when it is not there, and the CA."""
@@ -155,17 +150,25 @@ class _Run:
         dry_run = self._options.dry_run is not None
         for found in around:
             self._cluster.apply(found, dry_run=dry_run)
+            if dry_run and found["kind"] == "Namespace":
+                self._say_unchecked(fit)
+                return
         jobs = NodeJobs(self._cluster, self._preload, followed, preload_job, self._options.selector)
         if dry_run or not self._options.wait:
             for row, _ in jobs.start(fit, self._tell, dry_run=dry_run):
                 row.state = "Fit" if dry_run else "Started"
         else:
             jobs.run(fit, self._limits, self._tell, self._proved)
-        if not self._limits.stop.is_set():
+        if after and not self._limits.over and not (fit and all(row.state == "Failed" for row in fit)):
             for found in after:
                 self._cluster.apply(found, dry_run=dry_run)
-            if after and self._options.wait and not dry_run:
+            if self._options.wait and not dry_run:
                 self._await_holders(followed)
+
+    def _say_unchecked(self, rows: Sequence[NodeRow]) -> None:
+        for row in rows:
+            row.why = f"its Job was not checked: namespace {self._preload.namespace} is not there yet"
+            self._tell(row)
 
     def _await_holders(self, followed: Followed) -> None:
         waiting = {row.name: row for row in self.report.nodes if row.state == "Warm"}
@@ -181,7 +184,7 @@ class _Run:
                         self._tell(row)
         if not self._limits.stop.is_set():
             for row in waiting.values():
-                row.state = "TimedOut"
+                row.state, row.why = "TimedOut", row.why or f"it was still {row.state} when the time was over"
                 self._tell(row)
 
     def _tell(self, row: NodeRow) -> None:

@@ -1,24 +1,96 @@
-"""Where a repository is in a region: its registry, and the namespace there before the name."""
+"""Where a repository is in a region, and how to reach it there: its registry, and the namespace before the name."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from modelctl.core.config import Config, config_path
+from modelctl.core.access import Access, Login
+from modelctl.core.config import Config, Region
+from modelctl.core.disk import on_disk
 from modelctl.core.errors import UsageProblem
-from modelctl.core.reference import Reference, parse_reference
+from modelctl.core.reference import Reference, is_reference, parse_reference
+
+ALL = "all"
+"""Stands for every region of the settings."""
 
 
-def in_region(reference: Reference, name: str, config: Config) -> Reference:
-    """Return where the artifact of `reference` is in the region `name`.
+def place(wanted: Reference | str, name: str, config: Config, access: Access) -> tuple[Reference, Access]:
+    """Return where an artifact is in the region `name`, and how to reach it there.
+
+    Args:
+        wanted: A reference in a registry, or a name without one, as `qwen/qwen3-8b:v1`.
+        name: Of the region.
+        config: The settings.
+        access: What the flags say, which wins. What the region's settings add is for its registry alone.
 
     Raises:
-        UsageProblem: The settings have no such region, or what they say of it makes no reference.
+        UsageProblem: The settings have no such region, or what they say of it makes no reference; `wanted` is no name.
+        NotFound: The region's password file is not there.
     """
     region = config.region(name)
+    return in_region(wanted, name, config), reach(region, name, access)
+
+
+def in_region(wanted: Reference | str, name: str, config: Config) -> Reference:
+    """Return where an artifact is in the region `name`; see `place`."""
+    region, reference = config.region(name), _named(wanted, config)
     path = f"{region.namespace}/{reference.path}" if region.namespace else reference.path
     try:
-        return parse_reference(str(replace(reference, registry=region.registry, path=path)))
+        return parse_reference(str(replace(reference, registry=region.host, path=path)))
     except UsageProblem as error:
-        why = f"{config_path()} says registry {region.registry[:200]!r}, namespace {region.namespace[:200]!r}"
+        why = f"{config.place} says registry {region.host[:200]!r}, namespace {region.namespace[:200]!r}"
         raise UsageProblem(f"region {name}", why=why, hint='registry = "HOST[:PORT]"') from error
+
+
+def reach(region: Region, name: str, access: Access) -> Access:
+    """Return how to reach a region's registry: what `access` says, and where it says nothing the settings."""
+    certified = access if access.client_cert else region
+    return replace(
+        access,
+        authfile=access.authfile or region.authfile,
+        login=None if access.authfile else _login(region, name),
+        ca_file=access.ca_file or region.ca_file,
+        client_cert=certified.client_cert,
+        client_key=certified.client_key,
+        trust_realm=(*region.trust_realm, *access.trust_realm),
+        plain_http=access.plain_http or region.plain_http,
+        insecure=access.insecure or region.insecure,
+        quirks=region.quirks or "",
+    )
+
+
+def _login(region: Region, name: str) -> Login | None:
+    if not region.username:
+        return None
+    if not region.password_file:
+        return Login(region.username, region.password, f"the settings, [regions.{name}]")
+    with on_disk(f"password file of region {name}, {region.password_file}"):
+        password = Path(region.password_file).read_text().rstrip("\r\n")
+    return Login(region.username, password, region.password_file)
+
+
+def _named(wanted: Reference | str, config: Config) -> Reference:
+    """Return an artifact without the namespace, where its registry is that of a region."""
+    if isinstance(wanted, str):
+        if is_reference(wanted):
+            raise UsageProblem(f"not a name in a region: {wanted[:300]!r}", why="it names a place of its own")
+        return parse_reference(f"localhost/{wanted}")
+    if not wanted.registry:
+        raise UsageProblem(f"no name in a region for {wanted}", why="it is in a folder", hint="--to REPOSITORY:TAG")
+    spaces = {f"{region.namespace}/" for region in config.regions.values() if region.host == wanted.registry}
+    space = max((space for space in spaces if wanted.path.startswith(space)), key=len, default="")
+    return replace(wanted, path=wanted.path.removeprefix(space))
+
+
+def chosen_regions(names: Sequence[str], config: Config) -> list[str]:
+    """Return the regions that are meant: those named, in order, or every one for `ALL`.
+
+    Raises:
+        UsageProblem: The settings have none of that name, or none at all.
+    """
+    wanted = list(config.regions) if tuple(names) == (ALL,) else list(dict.fromkeys(names))
+    for name in wanted or [ALL]:
+        config.region(name) if name not in config.unset else None
+    return wanted

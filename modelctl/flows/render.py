@@ -27,7 +27,7 @@ from modelctl.core.errors import Conflict, Denied, Invalid, ModelctlError, NotFo
 from modelctl.core.paths import check_path
 from modelctl.core.reference import LATEST, Reference
 from modelctl.core.types import parse_digest
-from modelctl.flows.regions import in_region
+from modelctl.flows.regions import in_region, place
 from modelctl.flows.stores import open_artifact, open_store
 from modelctl.packing.artifact import Artifact
 
@@ -73,9 +73,10 @@ def render(reference: Reference, options: RenderOptions) -> Rendered:
         UsageProblem: A choice that contradicts another, or would not mount; says what to do.
         NotFound, Denied, Unavailable: The registry does not show the artifact. Invalid: It is not one.
     """
-    place = _placed(reference, options)
+    there, access = _placed(reference, options)
+    options = replace(options, access=access)
     version = parse_kube_version(options.kube_version)
-    name = check_name(options.name or name_of(place.path), "--name")
+    name = check_name(options.name or name_of(there.path), "--name")
     check_namespace(options.namespace)
     check_secret_name(options.pull_secret, "--pull-secret")
     check_secret_name(options.service_account, "--service-account")
@@ -83,7 +84,7 @@ def render(reference: Reference, options: RenderOptions) -> Rendered:
         raise UsageProblem(f"--image {options.image[:200]!r}", why="it is not the name of an image")
     if options.gpus and options.engine == "none":
         raise UsageProblem("--gpus with --engine none", why="nothing would use them")
-    artifact = None if options.offline else open_artifact(place, options.access)[1]
+    artifact = None if options.offline else open_artifact(there, options.access)[1]
     mode, why = _choose(artifact, version, options)
     _check_sub_path(options.sub_path, artifact, mode)
     serving = Serving(
@@ -98,8 +99,8 @@ def render(reference: Reference, options: RenderOptions) -> Rendered:
         service_account=options.service_account,
         require_warm=options.require_warm,
     )
-    notes = [_OFFLINE] if options.offline else _secret_notes(place, mode, options)
-    return Rendered(render_serving(_model(place, artifact), serving), mode, why, notes)
+    notes = [_OFFLINE] if options.offline else _secret_notes(there, mode, options)
+    return Rendered(render_serving(_model(there, artifact), serving), mode, why, notes)
 
 
 _OFFLINE = (
@@ -108,8 +109,8 @@ _OFFLINE = (
 )
 
 
-def _placed(reference: Reference, options: RenderOptions) -> Reference:
-    """Return where pods pull from: the region's registry, when one is named."""
+def _placed(reference: Reference, options: RenderOptions) -> tuple[Reference, Access]:
+    """Return where pods pull from, the region's registry when one is named, and how to reach it."""
     if not reference.registry:
         raise UsageProblem(
             f"cannot render {reference}",
@@ -128,7 +129,12 @@ def _placed(reference: Reference, options: RenderOptions) -> Reference:
             why="nodes are labelled warm by the digest of the weights, which is in the registry",
             hint="leave one of the two out",
         )
-    return in_region(reference, options.region, load_config()) if options.region else reference
+    if not options.region:
+        return reference, options.access
+    config = load_config()
+    if options.offline:
+        return in_region(reference, options.region, config), options.access
+    return place(reference, options.region, config, options.access)
 
 
 def _check_sub_path(path: str, artifact: Artifact | None, mode: Mode) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from modelctl.cluster.labels import COMPONENT_LABEL, DIGEST_ANNOTATION, MANAGED, NODE_ANNOTATION, Object
-from modelctl.cluster.preloading import holder_name, removal_job, selector_of
+from modelctl.cluster.preloading import ca_config, holder_name, host_namespace, removal_job, selector_of
 from modelctl.cluster.selector import parse_selector
 from modelctl.core.errors import Conflict
 from modelctl.core.reference import Reference
+from modelctl.core.types import Digest
 from modelctl.flows.clusters import ClusterReport, NodesReport, PreloadOptions, Site, Watcher, in_clusters, need_image
 from modelctl.flows.node_jobs import NodeJobs, NodeRow
 from modelctl.flows.node_labels import NodeLabels
@@ -38,31 +39,35 @@ class _Unload:
         self._labels = NodeLabels(self._cluster, site.artifact)
         self._digest = site.artifact.root.digest
         self._host = site.in_mode("host")
-        self._namespaces = (site.in_mode("image").namespace, self._host.namespace)
+        self._namespaces = {site.in_mode("image").namespace, self._host.namespace}
         self.report = ClusterReport(context=self._cluster.context)
 
     def do(self) -> None:
         """Take labels, holder and Jobs away; then files, where no pod uses them."""
         nodes = {str(node["metadata"]["name"]): node for node in self._cluster.nodes(self._options.selector)}
-        users = self._users()
+        pods = [pod for pod in self._cluster.pods("", MANAGED) if _is_of(pod, self._digest)]
+        holders = [pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold"]
+        users = _users(pods)
         self.report.nodes = [self._planned(name, node, users.get(name, "")) for name, node in nodes.items()]
-        pods = {one: self._cluster.pods(one, selector_of(self._digest, "preload", "hold")) for one in self._namespaces}
-        for found in pods.values():
-            self._refuse_to_hold_less(found, set(nodes))
-        if any(row.state == "OnDisk" for row in self.report.nodes):
+        self._refuse_to_hold_less(holders, set(nodes))
+        on_disk = [row for row in self.report.nodes if row.state == "OnDisk"]
+        if on_disk:
             need_image(self._host, self._cluster.context)
         self._watcher.planned(self.report)
-        if self._options.dry_run:
-            return
+        if not self._options.dry_run:
+            self._take(nodes, self._namespaces | {pod["metadata"]["namespace"] for pod in holders})
+            self._remove_files(on_disk)
+
+    def _take(self, nodes: Mapping[str, Object], namespaces: Iterable[str]) -> None:
+        """Take what says that nodes have the model, what keeps it there, and what would bring it again."""
         for row in self.report.nodes:
             if row.state != "InUse":
                 self._labels.remove(row.name, *self._labels.of(nodes[row.name]))
-        for namespace, found in pods.items():
+        for namespace in sorted(namespaces):
             self._cluster.delete("DaemonSet", namespace, holder_name(self._digest))
-            for pod in found:
-                if _node_of_job(pod) in nodes:
-                    self._cluster.delete("Job", namespace, pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
-        self._remove_files([row for row in self.report.nodes if row.state == "OnDisk"])
+        for job in self._cluster.jobs("", selector_of(self._digest, "preload")):
+            if job["metadata"]["annotations"][NODE_ANNOTATION] in nodes:
+                self._cluster.delete("Job", job["metadata"]["namespace"], job["metadata"]["name"])
         for row in self.report.nodes:
             if row.state == "Labelled":
                 row.state = "Unloaded"
@@ -76,22 +81,8 @@ class _Unload:
             return NodeRow(name=name, state="InUse", why=f"pod {user} uses it", hint=hint)
         return NodeRow(name=name, state="OnDisk" if on_disk else "Labelled" if found else "Unloaded")
 
-    def _users(self) -> dict[str, str]:
-        """Return a pod that uses the model, by node: one that is neither ours nor over."""
-        return {
-            pod["spec"].get("nodeName", ""): f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-            for pod in self._cluster.pods("", MANAGED)
-            if (pod["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION) == self._digest
-            and COMPONENT_LABEL not in pod["metadata"]["labels"]
-            and pod.get("status", {}).get("phase") in ("Pending", "Running")
-        }
-
-    def _refuse_to_hold_less(self, pods: Sequence[Object], names: set[str]) -> None:
-        held = {
-            pod["spec"].get("nodeName", "")
-            for pod in pods
-            if pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold" and pod["spec"].get("nodeName")
-        }
+    def _refuse_to_hold_less(self, holders: Sequence[Object], names: set[str]) -> None:
+        held = {pod["spec"]["nodeName"] for pod in holders if pod["spec"].get("nodeName")}
         if held - names:
             raise Conflict(
                 f"holder {holder_name(self._digest)}",
@@ -102,11 +93,24 @@ class _Unload:
     def _remove_files(self, rows: Sequence[NodeRow]) -> None:
         if not rows:
             return
-        selector = selector_of(self._digest, "remove")
-        with self._cluster.following(self._host.namespace, selector) as followed:
+        namespace = self._host.namespace
+        if not self._cluster.find("Namespace", "", namespace):
+            self._cluster.apply(host_namespace(namespace))
+        with self._cluster.following(namespace, selector_of(self._digest, "remove")) as followed:
             jobs = NodeJobs(self._cluster, self._host, followed, removal_job, self._options.selector)
             jobs.run(rows, self._limits, lambda row: self._watcher.changed(self.report, row), lambda _row, _found: None)
+        self._cluster.delete("ConfigMap", namespace, ca_config(self._host)["metadata"]["name"])
 
 
-def _node_of_job(pod: Object) -> str:
-    return str((pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION, ""))
+def _is_of(pod: Object, digest: Digest) -> bool:
+    return bool((pod["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION) == digest)
+
+
+def _users(pods: Sequence[Object]) -> dict[str, str]:
+    """Return a pod that uses the model, by node: one that is neither ours nor over."""
+    return {
+        pod["spec"].get("nodeName", ""): f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        for pod in pods
+        if COMPONENT_LABEL not in pod["metadata"]["labels"]
+        and pod.get("status", {}).get("phase") in ("Pending", "Running")
+    }

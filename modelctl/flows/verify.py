@@ -6,6 +6,7 @@ One bad file does not end the job: the report says of each what was found.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -20,7 +21,7 @@ from modelctl.core.progress import Progress
 from modelctl.core.protocols import Blob, Source, Store
 from modelctl.core.reference import Reference
 from modelctl.core.types import Entry, FileRow
-from modelctl.flows.crc32 import crc32_of, read_crc32_list
+from modelctl.flows.crc32 import crc32_of, own_names, read_crc32_list
 from modelctl.flows.stores import open_artifact
 from modelctl.flows.workers import Workers
 from modelctl.node.folder import UNFINISHED
@@ -111,7 +112,8 @@ def verify_folder(
 
 def verify_crc32_list(folder: str, list_path: str, jobs: int | None, progress: Progress) -> VerifyReport:
     """Prove the files of a folder against a crc32.txt; `list_path` empty is the folder's own."""
-    name, sums = read_crc32_list(folder, list_path)
+    name = list_path or posixpath.join(folder, CRC32_LIST)
+    sums = read_crc32_list(name, own_names(folder, name))
     source, entries, extra = _present(folder, set(sums))
     workers = Workers(jobs, progress)
     workers.expect(len(sums), sum(entry.size for entry in entries.values()))

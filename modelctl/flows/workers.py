@@ -31,7 +31,7 @@ class Workers:
     """
 
     def __init__(self, jobs: int | None, progress: Progress, *, remote: bool = False) -> None:
-        self._jobs = jobs or (JOBS if remote else min(JOBS, len(os.sched_getaffinity(0))))
+        self.jobs = jobs or (JOBS if remote else min(JOBS, len(os.sched_getaffinity(0))))
         self._progress = progress
         self._stop = threading.Event()
 
@@ -56,9 +56,13 @@ class Workers:
         yield advance
         self._progress.end(name)
 
+    def stop(self) -> None:
+        """End all parts at their next piece."""
+        self._stop.set()
+
     def run(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Sequence[Result]:
         """Return the results in the order of `parts`; raise the first part's error once all have ended."""
-        with ThreadPoolExecutor(self._jobs) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool:
             failed = True
             try:
                 futures = [pool.submit(self._attempt, work, part) for part in parts]

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from modelctl.core.types import Form
 
+VERSION = 1
+"""Of the bytes that are made here: another one when equal files no longer make the blobs that they made before."""
+
 ALIGN = 4096
 _BLOCK = 512
 _LONGEST_USTAR_NAME = 100

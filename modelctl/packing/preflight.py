@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
 
 import msgspec
@@ -28,16 +28,19 @@ MAX_INDEX_SIZE = 256 << 20
 """Largest index.json that is read [bytes]."""
 
 
+Read = Callable[[Entry, int], bytes]
+"""Reads a whole file of at most so many bytes; `Invalid` when it is larger."""
+
+
 class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
-def check_model(source: Source, entries: Sequence[Entry], *, allow_pickle: bool) -> None:
-    """Refuse a model that could not be restored or loaded.
+def check_names(entries: Sequence[Entry], *, allow_pickle: bool) -> None:
+    """Refuse a model that could not be restored, before anything of it is read.
 
     Raises:
-        Invalid: Names the file: a bad or clashing name, a pickle that was not allowed, a shard that the safetensors
-            validator refuses, an index that names a shard or tensor which is not there. NotFound: There is no file.
+        Invalid: Names the file: a bad or clashing name, a pickle that was not allowed. NotFound: There is no file.
     """
     if not entries:
         raise NotFound("no file to pack", why="the source is empty, or --include and --exclude leave nothing")
@@ -49,10 +52,30 @@ def check_model(source: Source, entries: Sequence[Entry], *, allow_pickle: bool)
             why="a pickle runs code on whoever loads it",
             hint="leave it out with --exclude, or pack it with --allow-pickle if you trust it",
         )
-    shards = {entry.path: _read_shard(source, entry) for entry in entries if entry.path.endswith(SUFFIX)}
-    for entry in entries:
-        if entry.path.endswith(INDEX_SUFFIX):
-            _check_index(entry.path, read_small(source, entry, MAX_INDEX_SIZE), shards)
+
+
+def check_shards(source: Source, entries: Sequence[Entry], fresh: Set[str], read: Read) -> None:
+    """Refuse a model that could not be loaded: reads headers and indices.
+
+    Args:
+        source: Of the entries.
+        entries: All files of the model.
+        fresh: Paths of those that were not packed before: of the other shards headers are read when an index is fresh.
+        read: Reads indices.
+
+    Raises:
+        Invalid: Names the file: a shard that the safetensors validator refuses, an index that names a shard or tensor
+            which is not there.
+    """
+    indices = [entry for entry in entries if entry.path.endswith(INDEX_SUFFIX)]
+    all_fresh = any(entry.path in fresh for entry in indices)
+    shards = {
+        entry.path: _read_shard(source, entry) if all_fresh or entry.path in fresh else None
+        for entry in entries
+        if entry.path.endswith(SUFFIX)
+    }
+    for entry in indices:
+        _check_index(entry.path, read(entry, MAX_INDEX_SIZE), shards)
 
 
 def _read_shard(source: Source, entry: Entry) -> Shard:
@@ -70,28 +93,29 @@ def read_small(source: Source, entry: Entry, limit: int) -> bytes:
     return bytes(data)
 
 
-def _check_index(path: str, data: bytes, shards: Mapping[str, Shard]) -> None:
+def _check_index(path: str, data: bytes, shards: Mapping[str, Shard | None]) -> None:
+    """Compare an index with the shards that there are; of a shard that is None only that it is."""
     try:
         weight_map = msgspec.convert(json.loads(data), _Index).weight_map
     except (ValueError, RecursionError) as error:
         raise Invalid(path, why=f"it is not an index of shards: {error}") from error
-    names = {name: frozenset(tensor.name for tensor in shard.tensors) for name, shard in shards.items()}
+    names = {path: frozenset(tensor.name for tensor in shard.tensors) for path, shard in shards.items() if shard}
     for tensor, shard in weight_map.items():
         place = posixpath.join(posixpath.dirname(path), shard)
-        if place not in names:
+        if place not in shards:
             raise Invalid(
                 f"{path} names {shard[:200]!r}, which is not there",
                 why=f"it has {len(set(weight_map.values()))} shards, the model {len(shards)}",
                 hint="fetch the missing shard, or check --include and --exclude",
             )
-        if tensor not in names[place]:
+        if tensor not in names.get(place, {tensor}):
             raise Invalid(f"{path} puts tensor {tensor[:200]!r} in {shard!r}", why="that shard does not hold it")
 
 
-def own_crc32s(source: Source, entries: Sequence[Entry]) -> dict[str, int]:
+def own_crc32s(entries: Sequence[Entry], read: Read) -> dict[str, int]:
     """Return the CRC-32s that the model's own crc32.txt states, {path: CRC-32}; none when it has no such file."""
     own = next((entry for entry in entries if entry.path == CRC32_LIST), None)
-    return parse_crc32_list(read_small(source, own, MAX_LIST_SIZE), CRC32_LIST) if own else {}
+    return parse_crc32_list(read(own, MAX_LIST_SIZE), CRC32_LIST) if own else {}
 
 
 def check_listed(sums: Mapping[str, int], entries: Sequence[Entry], name: str, wanted: Callable[[str], bool]) -> None:

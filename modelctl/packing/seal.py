@@ -15,19 +15,22 @@ import msgspec
 
 from modelctl.core.checksum import Crcs
 from modelctl.core.chunks import CHUNK, ChunkHashes, feed
+from modelctl.core.disk import FileBlob
 from modelctl.core.errors import ChecksumMismatch
-from modelctl.core.protocols import Source, Upload
+from modelctl.core.protocols import Blob, Source, Upload
+from modelctl.core.readahead import ReadAhead
 from modelctl.core.sha256 import Sha256
-from modelctl.core.types import Checkpoint, Digest, Entry, FileRow
+from modelctl.core.types import Checkpoint, Digest, Entry, FileRow, Form
 from modelctl.packing.form import Piece, frame
 from modelctl.packing.plan import PlannedLayer
+from modelctl.packing.stated import StatedHash, check_sha256
 
 
 @dataclass(frozen=True)
 class SealedLayer:
     """A layer whose bytes are known: its plan, digest, size [bytes] and the table's rows of its files, in order.
 
-    `new` says that the store had not had it.
+    `new` says that the store had not had it; `entries` are the plan's, with all that their source states of them.
     """
 
     plan: PlannedLayer
@@ -35,6 +38,7 @@ class SealedLayer:
     size: int
     rows: tuple[FileRow, ...]
     new: bool
+    entries: tuple[Entry, ...]
 
 
 def seal(
@@ -43,6 +47,8 @@ def seal(
     upload: Upload,
     stated: Mapping[str, int],
     advance: Callable[[int], None],
+    *,
+    connections: int = 1,
 ) -> SealedLayer:
     """Read the layer's files once, write its blob to `upload` and commit it.
 
@@ -52,31 +58,39 @@ def seal(
         upload: Takes the blob in order, from its last checkpoint on; committed under the digest computed here.
         stated: CRC-32 by path, of those files of which somebody stated one; compared before the blob is committed.
         advance: Called with the number of a file's bytes just written; may raise to stop.
+        connections: With which files that are not on this machine are read ahead, `readahead.PART` bytes each.
 
     Raises:
-        ChecksumMismatch: A file is not the version that was listed, or not the one whose CRC-32 was stated. Nothing
-            is committed.
+        ChecksumMismatch: A file is not the version that was listed, or has not the checksum that its source, or
+            somebody, stated. Nothing is committed.
     """
-    sealing = _Sealing(source, upload, advance)
-    rows = []
+    sealing = _Sealing(plan.form, source, upload, advance, connections)
+    rows, entries = [], []
     size = 0
     for number, piece in enumerate(frame(plan.form, plan.members)):
         sealing.write_head(piece)
         size = piece.offset
         if piece.member:
-            row = sealing.write_file(number, plan.entries[number], piece.offset)
-            _check_crc32(row.path, row.crc32, stated)
+            row, entry = sealing.write_file(number, plan.entries[number], piece.offset)
+            check_crc32(row.path, row.crc32, stated)
             rows.append(row)
+            entries.append(entry)
     digest = sealing.sha256.digest()
+    if plan.form == "raw":
+        check_sha256(entries[0], digest)
     new = upload.commit(digest)
-    return SealedLayer(plan, digest, size, tuple(msgspec.structs.replace(row, layer=digest) for row in rows), new)
+    rows = [msgspec.structs.replace(row, layer=digest) for row in rows]
+    return SealedLayer(plan, digest, size, tuple(rows), new, tuple(entries))
 
 
 class _Sealing:
     """A blob on its way: its hash so far, and where an earlier run had come to."""
 
-    def __init__(self, source: Source, upload: Upload, advance: Callable[[int], None]) -> None:
-        self._source, self._upload, self._advance = source, upload, advance
+    def __init__(
+        self, form: Form, source: Source, upload: Upload, advance: Callable[[int], None], connections: int
+    ) -> None:
+        self._form, self._source, self._upload, self._advance = form, source, upload, advance
+        self._connections = connections
         self._saved: Sequence[Checkpoint] = upload.saved
         self._start = self._saved[-1].position if self._saved else 0
         self.sha256 = Sha256(self._saved[-1].sha256 if self._saved else b"")
@@ -86,8 +100,8 @@ class _Sealing:
             self.sha256.update(piece.head)
             self._upload.write(piece.head)
 
-    def write_file(self, number: int, entry: Entry, offset: int) -> FileRow:
-        """Write what is missing of a file; return its row, which does not know its layer yet."""
+    def write_file(self, number: int, entry: Entry, offset: int) -> tuple[FileRow, Entry]:
+        """Write what is missing of a file; return its row, which does not know its layer yet, and what is stated."""
         done = [checkpoint for checkpoint in self._saved if checkpoint.file == number]
         start = done[-1].end if done else 0
         crcs = Crcs(done[-1].crc32, done[-1].crc64) if done else Crcs()
@@ -108,15 +122,19 @@ class _Sealing:
                         crc32=crcs.crc32,
                         crc64=crcs.crc64,
                         chunk=chunks.last,
+                        content=content.save(),
                     )
                 )
 
         self._advance(start)
-        with closing(self._source.open(entry)) as blob:
-            updates = (crcs.update, chunks.update, self.sha256.update, self._upload.write, save)
+        with closing(self._open(entry)) as blob:
+            state = done[-1].content if done else b""
+            content = StatedHash(entry, is_layer=self._form == "raw", blob=blob, start=start, state=state)
+            updates = (crcs.update, chunks.update, self.sha256.update, *content.updates, self._upload.write, save)
             feed(blob, 0, entry.size, updates, self._advance, start=start)
-        self._source.check(entry)
-        return FileRow(
+        entry = self._source.check(entry)
+        content.check(entry, crcs)
+        row = FileRow(
             path=entry.path,
             size=entry.size,
             layer=Digest(""),
@@ -125,9 +143,15 @@ class _Sealing:
             crc64=crcs.crc64,
             chunks=chunks.finish(),
         )
+        return row, entry
+
+    def _open(self, entry: Entry) -> Blob:
+        blob = self._source.open(entry)
+        return blob if isinstance(blob, FileBlob) else ReadAhead(blob, connections=self._connections)
 
 
-def _check_crc32(path: str, crc32: int, stated: Mapping[str, int]) -> None:
+def check_crc32(path: str, crc32: int, stated: Mapping[str, int]) -> None:
+    """Compare a file's CRC-32 with the one that a list states, if one does; `ChecksumMismatch`."""
     if stated.get(path, crc32) != crc32:
         raise ChecksumMismatch(
             path,

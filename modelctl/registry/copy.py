@@ -13,25 +13,41 @@ from dataclasses import dataclass, field
 from modelctl.core.chunks import feed
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import DigestMismatch, failing
-from modelctl.core.protocols import Blob, Store
+from modelctl.core.protocols import Blob, Fetcher, Store
 from modelctl.core.types import Descriptor, Digest
 from modelctl.registry.remote import RemoteStore
+from modelctl.registry.shared import SharedBlob
 from modelctl.registry.upload import RemoteUpload
 
 
 @dataclass
 class Copied:
-    """What became of the blobs of a copy, by digest."""
+    """What became of the blobs of a copy, by digest; `sizes` are the bytes that each upload to a registry took."""
 
     sent: list[Digest] = field(default_factory=list)
     skipped: list[Digest] = field(default_factory=list)
     mounted: list[Digest] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
 
 def copy_blob(
-    source: Store, descriptor: Descriptor, destination: Store, copied: Copied, advance: Callable[[int], None]
+    source: Store,
+    descriptor: Descriptor,
+    destination: Store,
+    copied: Copied,
+    advance: Callable[[int], None],
+    *,
+    fetcher: Fetcher | None = None,
 ) -> None:
     """Bring one blob to the destination, unless it has it.
+
+    Args:
+        source: Where the blob is.
+        descriptor: Of the blob.
+        destination: Where it is to be.
+        copied: Takes note of what was done.
+        advance: Called with each piece that is there [bytes]; may raise to stop.
+        fetcher: Reads the blob in place of `source`.
 
     Raises:
         ModelctlError: Of whatever kind; its text says on which side.
@@ -42,7 +58,7 @@ def copy_blob(
         elif _mounted(source, descriptor, destination):
             copied.mounted.append(descriptor.digest)
         else:
-            _send(source, descriptor, destination, advance)
+            _send(fetcher or source, descriptor, destination, copied, advance)
             copied.sent.append(descriptor.digest)
             return
     advance(descriptor.size)
@@ -55,19 +71,19 @@ def _mounted(source: Store, descriptor: Descriptor, destination: Store) -> bool:
     return same and destination.mount(descriptor, source.name)
 
 
-def _send(source: Store, descriptor: Descriptor, destination: Store, advance: Callable[[int], None]) -> None:
+def _send(
+    source: Fetcher, descriptor: Descriptor, destination: Store, copied: Copied, advance: Callable[[int], None]
+) -> None:
     with failing("source"):
         blob = source.open(descriptor)
     read = _Read(blob)
     with closing(blob), destination.upload(read, descriptor.digest) as upload:
         if isinstance(upload, RemoteUpload):
-            start = upload.begin()
-            advance(start)
-            if isinstance(blob, FileBlob):
-                upload.send_file(blob, advance)
-            else:
-                feed(read, 0, blob.size, [upload.write], advance, start=start)
-            upload.finish(descriptor.digest)
+            try:
+                _fill(upload, blob, read, advance)
+                upload.finish(descriptor.digest)
+            finally:
+                copied.sizes.append(upload.sent)
             return
         sha = hashlib.sha256()
         feed(read, 0, blob.size, [sha.update, upload.write], advance)
@@ -75,6 +91,20 @@ def _send(source: Store, descriptor: Descriptor, destination: Store, advance: Ca
             why = f"its bytes hash to sha256:{sha.hexdigest()}"
             raise DigestMismatch(f"source: blob {descriptor.digest}", why=why)
         upload.commit(descriptor.digest)
+
+
+def _fill(upload: RemoteUpload, blob: Blob, read: Blob, advance: Callable[[int], None]) -> None:
+    """Send what the registry lacks of a blob, in the way that costs least."""
+    start = upload.begin()
+    advance(start)
+    if isinstance(blob, FileBlob):
+        upload.send_file(blob, advance)
+    elif isinstance(blob, SharedBlob):
+        for piece in blob.pieces(start):
+            upload.write(piece)
+            advance(len(piece))
+    else:
+        feed(read, 0, blob.size, [upload.write], advance, start=start)
 
 
 class _Read:

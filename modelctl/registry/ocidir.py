@@ -27,6 +27,7 @@ from modelctl.core.paths import RESERVED
 from modelctl.core.protocols import Blob
 from modelctl.core.reference import LATEST
 from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, canonical_json, is_digest, parse_digest
+from modelctl.registry.referrers import Referrer, fallback_tag, of_type, referrer_of
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
@@ -154,13 +155,51 @@ class OciDir:
                 path.unlink(missing_ok=True)
 
     def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
-        """Keep a manifest under its digest."""
+        """Keep a manifest under its digest; one that names a subject is listed in the index, without a tag."""
         with self.upload() as upload:
             upload.write(raw)
             upload.commit(manifest.digest)
+        referrer = referrer_of(manifest, raw)
+        if referrer is None or any(item.get("digest") == manifest.digest for item in self._index()["manifests"]):
+            return
+        with self._changing_index() as manifests:
+            manifests[:] = [item for item in manifests if not _untagged(item, manifest)]
+            manifests.append(
+                {
+                    "mediaType": manifest.media_type,
+                    "digest": manifest.digest,
+                    "size": manifest.size,
+                    "artifactType": referrer.descriptor.artifact_type,
+                }
+            )
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> list[Descriptor]:
+        """Return the manifests here that name `subject`.
+
+        They stand in the index, as oras writes it, or in a list under the fallback tag, as regclient does.
+        """
+        tags = self.tags()
+        listed = [_descriptor(item) for item in self._index()["manifests"]]
+        if fallback_tag(subject) in tags:
+            listed += self._children(tags[fallback_tag(subject)])
+        named = [self._referrer(item) for item in listed]
+        found = {item.descriptor.digest: item.descriptor for item in named if item and item.subject == subject}
+        return of_type(found.values(), artifact_type)
+
+    def _referrer(self, manifest: Descriptor) -> Referrer | None:
+        return referrer_of(manifest, self._manifest(manifest))
+
+    def _manifest(self, manifest: Descriptor) -> bytes:
+        """Return a manifest, or nothing when it is not here or too large to be one."""
+        path = self._blob_path(manifest.digest)
+        with on_disk(f"manifest {manifest.digest} in {self.path}"):
+            there = path.exists() and path.stat().st_size <= _MAX_MANIFEST
+            return path.read_bytes() if there else b""
 
     def resolve(self, name: str) -> Descriptor:
         """Return the manifest that a tag or digest names; no name is `latest`, or the only manifest there is.
+
+        What is attached to another is not counted, unless it has a tag.
 
         Raises:
             NotFound: There is none; says which tags there are.
@@ -170,11 +209,11 @@ class OciDir:
         tags = self.tags()
         if name in tags:
             return tags[name]
-        manifests = self._index()["manifests"]
         if not name and LATEST in tags:
             return tags[LATEST]
-        if not name and len(manifests) == 1:
-            return _descriptor(manifests[0])
+        alone = [] if name else [item for item in self._index()["manifests"] if not self._subject_of(item)]
+        if len(alone) == 1:
+            return _descriptor(alone[0])
         known = ", ".join(sorted(tags)) or "none"
         raise NotFound(
             f"tag {name!r} in {self.path}" if name else f"{self.path}: which tag?",
@@ -228,15 +267,27 @@ class OciDir:
             manifests[:] = [item for item in manifests if item not in gone]
         return [tag for tag in map(_tag_of, gone) if tag]
 
+    def _subject_of(self, item: Mapping[str, Any]) -> Digest | None:
+        """Return what an entry of the index is attached to; None when it has a tag, or its subject is not here."""
+        referrer = None if _tag_of(item) else self._referrer(_descriptor(item))
+        here = referrer and self._blob_path(referrer.subject).exists()
+        return referrer.subject if referrer and here else None
+
     def prune(self, *, dry_run: bool = False) -> list[Descriptor]:
         """Remove the blobs that no manifest of the index reaches; return them.
+
+        What has no tag and names a subject that is here goes with its subject.
 
         Raises:
             Conflict: Somebody is writing to the store.
         """
         self._index()
         with self._writers_lock(fcntl.LOCK_EX | fcntl.LOCK_NB), self._index_lock(), on_disk(str(self._blobs)):
-            kept = self._reachable()
+            index = self._index()
+            kept = self._reachable(index["manifests"])
+            left = [item for item in index["manifests"] if item["digest"] in kept]
+            if left != index["manifests"] and not dry_run:
+                self._replace(self.path / "index.json", canonical_json({**index, "manifests": left}))
             removed = []
             for path in sorted(path for path in self._blobs.iterdir() if is_digest(f"sha256:{path.name}")):
                 digest = Digest(f"sha256:{path.name}")
@@ -248,9 +299,19 @@ class OciDir:
                 self._sweep()
             return removed
 
-    def _reachable(self) -> set[Digest]:
+    def _reachable(self, items: Sequence[Mapping[str, Any]]) -> set[Digest]:
+        """Return what these entries of the index reach, an attached one only when its subject is reached."""
         reached: set[Digest] = set()
-        waiting = [_descriptor(item) for item in self._index()["manifests"]]
+        subjects = [(_descriptor(item), self._subject_of(item)) for item in items]
+        waiting = [manifest for manifest, subject in subjects if subject is None]
+        while waiting:
+            self._reach(waiting, reached)
+            waiting = [
+                manifest for manifest, subject in subjects if subject in reached and manifest.digest not in reached
+            ]
+        return reached
+
+    def _reach(self, waiting: list[Descriptor], reached: set[Digest]) -> None:
         while waiting:
             descriptor = waiting.pop()
             if descriptor.digest in reached:
@@ -258,7 +319,6 @@ class OciDir:
             reached.add(descriptor.digest)
             if descriptor.media_type.endswith(_DOCUMENTS):
                 waiting += self._children(descriptor)
-        return reached
 
     def _children(self, descriptor: Descriptor) -> list[Descriptor]:
         """Return what a document points to; nothing when it is not here, as a platform that was not copied."""

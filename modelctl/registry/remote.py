@@ -19,11 +19,21 @@ from urllib3.exceptions import HTTPError
 
 from modelctl.core import media_types
 from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlError, NotFound, Unavailable
+from modelctl.core.http import described, drain, read_limited
 from modelctl.core.protocols import Blob, BytesBlob
 from modelctl.core.retry import retrying
 from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, digest_of, parse_digest
 from modelctl.registry.journal import open_journal
-from modelctl.registry.transport import Transport, described, drain, read_limited
+from modelctl.registry.referrers import (
+    Entries,
+    descriptors_in,
+    enlist,
+    fallback_tag,
+    parse_list,
+    referrer_of,
+    render_list,
+)
+from modelctl.registry.transport import Transport
 from modelctl.registry.upload import RemoteUpload
 
 FIRST_WINDOW = 1 << 20
@@ -38,7 +48,7 @@ _MANIFESTS = (
     media_types.DOCKER_MANIFEST,
     media_types.DOCKER_INDEX,
 )
-_MAX_TAG_PAGES = 10_000
+_MAX_PAGES = 10_000
 
 
 class RemoteStore:
@@ -125,27 +135,92 @@ class RemoteStore:
     def tags(self) -> list[str]:
         """Return the names of all tags, following pages."""
         found: list[str] = []
-        path: str | None = f"/v2/{self.name}/tags/list?n=1000"
-        for _ in range(_MAX_TAG_PAGES):
-            if not path:
-                return found
-            data, headers = self._read(path, what="tags")
-            following = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', headers.get("Link", ""))
-            found += _tag_names(data, str(self))
-            path = self._own_path(urljoin(self.transport.url(path), following[1])) if following else None
-        raise BadAnswer(f"tags of {self}", why=f"they have more than {_MAX_TAG_PAGES} pages")
+        for page in self._pages(f"/v2/{self.name}/tags/list?n=1000", f"tags of {self}"):
+            found += _tag_names(page, str(self))
+        return found
 
-    def _own_path(self, url: str) -> str:
+    def _pages(self, path: str, what: str) -> Iterator[bytes]:
+        """Read a list page by page."""
+        url: str | None = path
+        for _ in range(_MAX_PAGES):
+            if not url:
+                return
+            data, headers = self._read(url, what=what)
+            yield data
+            following = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', headers.get("Link", ""))
+            url = self._own_path(urljoin(self.transport.url(url), following[1]), what) if following else None
+        raise BadAnswer(what, why=f"they have more than {_MAX_PAGES} pages")
+
+    def _own_path(self, url: str, what: str) -> str:
         if not self.transport.is_own(url):
-            raise BadAnswer(f"tags of {self}", why="the next page is at another place")
+            raise BadAnswer(what, why="the next page is at another place")
         return url
 
-    def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
-        """Keep a manifest under its digest; `DigestMismatch` when something else was stored."""
-        self._put(manifest, raw, manifest.digest)
+    def referrers(self, subject: Digest, artifact_type: str = "") -> list[Descriptor]:
+        """Return the manifests that name `subject`: as the registry lists them, or as clients do where it does not.
 
-    def _put(self, manifest: Descriptor, raw: bytes, name: str) -> None:
-        """Store a manifest under its digest or a tag, atomically.
+        Raises:
+            BadAnswer: What clients keep under the tag is not a list, or a later page is not.
+        """
+        what = f"referrers of {subject} in {self}"
+        query = f"?{urlencode({'artifactType': artifact_type})}" if artifact_type else ""
+        pages = self._pages(f"/v2/{self.name}/referrers/{subject}{query}", what)
+        try:
+            found = parse_list(next(pages), what)
+        except (NotFound, BadAnswer):
+            return descriptors_in(self._listed(subject), artifact_type, what)
+        for page in pages:
+            found |= parse_list(page, what)
+        return descriptors_in(found, artifact_type, what)
+
+    def _listed(self, subject: Digest) -> Entries:
+        """Return the list of a subject's referrers that clients keep; empty when there is none."""
+        tag = fallback_tag(subject)
+        try:
+            raw, _ = self._get_manifest(tag)
+        except NotFound:
+            return {}
+        return parse_list(raw, f"{self}:{tag}")
+
+    def _write_list(self, subject: Digest, entries: Entries) -> Entries:
+        """Replace that list; return it less what is gone, where a registry takes no index that names it."""
+        raw = render_list(entries)
+        index = Descriptor(media_type=media_types.OCI_INDEX, digest=digest_of(raw), size=len(raw))
+        try:
+            self._put(index, raw, fallback_tag(subject))
+        except BadAnswer:
+            there = {digest: entry for digest, entry in entries.items() if self._has_manifest(digest)}
+            if there == entries:
+                raise
+            return self._write_list(subject, there)
+        return entries
+
+    def _has_manifest(self, digest: str) -> bool:
+        try:
+            drain(self._ask("HEAD", self._manifest_path(digest)))
+        except NotFound:
+            return False
+        return True
+
+    def put_manifest(self, manifest: Descriptor, raw: bytes) -> None:
+        """Keep a manifest under its digest, and in its subject's list of referrers where the registry keeps none.
+
+        Raises:
+            DigestMismatch: Something else was stored. Conflict: Other writers replaced the list again and again.
+        """
+        response = self._put(manifest, raw, manifest.digest)
+        referrer = referrer_of(manifest, raw)
+        if referrer and "OCI-Subject" not in response.headers:
+            subject, descriptor = referrer
+            enlist(
+                descriptor,
+                lambda: self._listed(subject),
+                lambda entries: self._write_list(subject, entries),
+                f"referrers of {subject} in {self}",
+            )
+
+    def _put(self, manifest: Descriptor, raw: bytes, name: str) -> urllib3.BaseHTTPResponse:
+        """Store a manifest under its digest or a tag, atomically; return the answer, read to its end.
 
         Raises:
             DigestMismatch: The registry stored something else.
@@ -165,6 +240,7 @@ class RemoteStore:
         drain(response)
         if stored != manifest.digest:
             raise DigestMismatch(f"manifest {name} in {self}", why=f"it was stored as {stored[:100]}")
+        return response
 
     def tag(self, manifest: Descriptor, name: str) -> None:
         """Point `name` at a manifest that is here."""
@@ -180,7 +256,7 @@ class RemoteStore:
         """
         if name.startswith("sha256:"):
             gone = [tag for tag in self.tags() if self.resolve(tag).digest == name]
-            self._delete(name)
+            self._delete_manifest(Digest(name))
             return gone
         digest = self.resolve(name).digest
         try:
@@ -193,8 +269,17 @@ class RemoteStore:
                     why=f"the registry cannot forget a tag alone, and {', '.join(others[:5])} name {digest} too",
                     hint="remove the manifest with all its tags: the same command with --digest",
                 ) from None
-            self._delete(digest)
+            self._delete_manifest(digest)
         return [name]
+
+    def _delete_manifest(self, digest: Digest) -> None:
+        """Delete a manifest, and its entry in a list that clients keep."""
+        raw, media_type = self._get_manifest(digest)
+        self._delete(digest)
+        referrer = referrer_of(Descriptor(media_type=media_type, digest=digest, size=len(raw)), raw)
+        listed = self._listed(referrer.subject) if referrer else {}
+        if referrer and listed.pop(digest, None):
+            self._write_list(referrer.subject, listed)
 
     def _delete(self, name: str) -> None:
         path, scope = self._manifest_path(name), f"repository:{self.name}:pull,delete"
@@ -209,6 +294,19 @@ class RemoteStore:
         if response.status == 202:
             self._cancel(response.headers.get("Location", ""))
         return response.status == 201
+
+    def try_pull(self) -> None:
+        """Prove the right to read: ask for one tag. `NotFound` where there is no such repository."""
+        drain(self._ask("GET", f"/v2/{self.name}/tags/list?n=1", what=f"tags of {self}"))
+
+    def try_push(self) -> None:
+        """Prove the right to write: open an upload and give it up. `Denied`, or `NotFound` where a push makes none."""
+        path = f"/v2/{self.name}/blobs/uploads/"
+        response = retrying(
+            lambda: self.transport.request("POST", path, scope=self._push, expect=(202,), body=b"", what="upload")
+        )
+        drain(response)
+        self._cancel(response.headers.get("Location", ""))
 
     def _cancel(self, location: str) -> None:
         """Give up an upload; one that can't be given up ends by itself some day."""
@@ -266,6 +364,8 @@ class RemoteStore:
 
 
 def _accept(path: str) -> dict[str, str]:
+    if "/referrers/" in path:
+        return {"Accept": media_types.OCI_INDEX}
     return {"Accept": ", ".join(_MANIFESTS)} if "/manifests/" in path else {}
 
 

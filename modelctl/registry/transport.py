@@ -10,49 +10,56 @@ import functools
 import http.client
 import ipaddress
 import ssl
-import threading
-import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, SSLError
 
 from modelctl import __version__
 from modelctl.core.access import Access
-from modelctl.core.disk import on_disk
 from modelctl.core.errors import BadAnswer, NotFound, Unavailable
+from modelctl.core.http import BUSY, Pools, drain, proxy_headers, read_limited, redacted, said
+from modelctl.core.pace import Pace
 from modelctl.core.retry import retry_after, retrying
 from modelctl.registry.auth import Authenticator
-from modelctl.registry.credentials import find_credentials
+from modelctl.registry.credentials import Credentials, find_credentials
 from modelctl.registry.quirks import Quirks, quirks_of
 
-MAX_ERROR_SIZE = 64 << 10
 MAX_TOKEN_SIZE = 1 << 20
 MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Transport:
-    """Requests to one registry, `host[:port]`. Thread-safe."""
+    """Requests to one registry, `host[:port]`. Blobs go there no faster than `paces` allow. Thread-safe."""
 
-    def __init__(self, registry: str, access: Access) -> None:
-        self.registry, self.access = registry, access
+    def __init__(self, registry: str, access: Access, paces: Sequence[Pace] = ()) -> None:
+        self.registry, self.access, self.paces = registry, access, paces
         host = urlsplit(f"//{registry}").hostname or ""
-        self.quirks: Quirks = quirks_of(host)
+        self.quirks: Quirks = quirks_of(host, access.quirks)
         self._address = self.quirks.address or registry
         self._auth = Authenticator(
             registry,
-            lambda: find_credentials(registry, access.authfile) if access.credentials else None,
+            self._credentials,
             self.quirks,
             access.trust_realm,
         )
-        self._proxies: dict[tuple[str, str], str] = {}
-        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
-        self._lock = threading.Lock()
+        self._pools = Pools(
+            access.timeout_s,
+            ca_file=access.ca_file,
+            client_cert=access.client_cert,
+            client_key=access.client_key,
+            insecure=access.insecure,
+        )
+
+    def _credentials(self) -> Credentials | None:
+        login = self.access.login
+        if not self.access.credentials:
+            return None
+        if login:
+            return Credentials(login.origin, login.user, login.password)
+        return find_credentials(self.registry, self.access.authfile)
 
     @functools.cached_property
     def origin(self) -> str:
@@ -77,63 +84,19 @@ class Transport:
             connection.close()
         return True
 
-    @functools.cached_property
-    def _context(self) -> ssl.SSLContext:
-        with on_disk(self.access.ca_file or self.access.client_cert or "TLS certificates"):
-            context = ssl.create_default_context(cafile=self.access.ca_file or None)
-            if self.access.client_cert:
-                context.load_cert_chain(self.access.client_cert, self.access.client_key or None)
-        if self.access.insecure:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        """Return the connections for a URL: through the environment's proxy for it, or direct."""
-        key = urlsplit(url).scheme, self._proxy_of(url)
-        with self._lock:
-            if key not in self._pools:
-                self._pools[key] = self._new_pool(*key)
-            return self._pools[key]
-
-    def _proxy_of(self, url: str) -> str:
-        """Return the environment's proxy for a URL, or nothing. Looked up once a host: it costs as much as a HEAD."""
-        place = urlsplit(url)
-        key = place.scheme, place.netloc
-        if key not in self._proxies:
-            bypass = urllib.request.proxy_bypass(place.netloc)
-            self._proxies[key] = "" if bypass else urllib.request.getproxies().get(place.scheme, "")
-        return self._proxies[key]
-
-    def _new_pool(self, scheme: str, proxy: str) -> urllib3.PoolManager:
-        """Make a pool; certificates are loaded, 17 ms, only where TLS is spoken."""
-        timeout = urllib3.Timeout(connect=min(self.access.timeout_s, 20), read=self.access.timeout_s)
-        context = self._context if "https" in (scheme, urlsplit(proxy).scheme) else None
-        if proxy:
-            return urllib3.ProxyManager(
-                proxy,
-                proxy_headers=_proxy_headers(proxy),
-                maxsize=32,
-                retries=False,
-                timeout=timeout,
-                ssl_context=context,
-            )
-        return urllib3.PoolManager(maxsize=32, retries=False, timeout=timeout, ssl_context=context)
-
     def connect(self, url: str) -> http.client.HTTPConnection:
         """Open a connection of one's own to the host of `url`, to stream a body over."""
         place, timeout = urlsplit(url), self.access.timeout_s
-        proxy = self._proxy_of(url)
+        proxy = self._pools.proxy_of(url)
         through = urlsplit(proxy) if proxy else place
         host, port = through.hostname or "", through.port
         if place.scheme == "https":
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._context)
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._pools.context)
             if proxy:
-                connection.set_tunnel(place.hostname or "", place.port or 443, _proxy_headers(proxy))
+                connection.set_tunnel(place.hostname or "", place.port or 443, proxy_headers(proxy))
             return connection
         if proxy:
-            return _ForwardedConnection(host, port, timeout, place.netloc, _proxy_headers(proxy))
+            return _ForwardedConnection(host, port, timeout, place.netloc, proxy_headers(proxy))
         return http.client.HTTPConnection(host, port, timeout=timeout)
 
     def url(self, place: str) -> str:
@@ -159,6 +122,24 @@ class Transport:
 
     def is_own(self, url: str) -> bool:
         return url.startswith(self.origin + "/")
+
+    @property
+    def user(self) -> Credentials | None:
+        """Who the user is at this registry, where that is known."""
+        return self._auth.credentials
+
+    def greet(self) -> tuple[int, Mapping[str, str]]:
+        """Ask as a stranger whether a registry is there; return the status, 200, 401 or 403, and the headers.
+
+        Raises:
+            Unavailable: No answer. NotFound, BadAnswer: What answers is no registry; TLS that does not prove itself.
+        """
+        headers = {"User-Agent": f"modelctl/{__version__}", "Accept-Encoding": "identity"}
+        response = self._send("GET", self.url("/v2/"), headers, None)
+        body = drain(response)
+        if response.status not in (200, 401, 403):
+            raise self.problem(response.status, response.headers, body, "/v2/")
+        return response.status, response.headers
 
     def request(
         self,
@@ -208,16 +189,7 @@ class Transport:
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | str | None
     ) -> urllib3.BaseHTTPResponse:
-        try:
-            return self._pool(url).request(
-                method, url, headers=headers, body=body, redirect=False, preload_content=False, decode_content=False
-            )
-        except SSLError as error:
-            raise BadAnswer(
-                f"registry {self.registry}", why=f"TLS: {error}", hint="--ca-file names the CA that signed it"
-            ) from error
-        except (HTTPError, OSError, http.client.HTTPException) as error:
-            raise Unavailable(f"registry {self.registry}", why=f"{redacted(url)}: {described(error)}") from error
+        return self._pools.send(f"registry {self.registry}", method, url, headers, body)
 
     def authorize(self, headers: Mapping[str, str], scope: str, used: str | None) -> None:
         """Answer the challenge in the headers of a 401, so that the request can be sent again.
@@ -243,76 +215,15 @@ class Transport:
 
     def problem(self, status: int, headers: Mapping[str, str], body: bytes, what: str) -> Exception:
         """Translate an answer into an error."""
-        why = f"it answered {status}" + (f": {_said(body)}" if body else "")
+        why = f"it answered {status}" + (f": {said(body)}" if body else "")
         name = f"registry {self.registry}, {redacted(what)}"
         if status in (401, 403):
             return self._auth.refused(why)
         if status == 404:
             return NotFound(name, why=why)
-        if status in _BUSY:
+        if status in BUSY:
             return Unavailable(name, why=why, retry_after=retry_after(headers))
         return BadAnswer(name, why=why)
-
-
-def drain(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Read what is left of a small answer, so that its connection can be used again; one that is not is hung up on.
-
-    Returns:
-        Its beginning, for an error to quote.
-    """
-    data = b""
-    with suppress(HTTPError, OSError, http.client.HTTPException):
-        data = response.read(MAX_ERROR_SIZE)
-        response.read(1)
-    response.close()
-    return data
-
-
-def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE) -> bytes:
-    """Read a body of at most `limit` bytes and give the connection back.
-
-    Raises:
-        BadAnswer: It is longer. Unavailable: It breaks off.
-    """
-    try:
-        data = b""
-        while piece := response.read(limit + 1 - len(data)):
-            data += piece
-            if len(data) > limit:
-                response.close()
-                raise BadAnswer("an answer without end", why=f"at most {limit} bytes are read")
-        response.release_conn()
-    except (HTTPError, OSError, http.client.HTTPException) as error:
-        response.close()
-        raise Unavailable("an answer broke off", why=described(error)) from error
-    return data
-
-
-def redacted(url: str) -> str:
-    """Return a URL without what may be secret: user, password, query."""
-    try:
-        place = urlsplit(url)
-    except ValueError:
-        return "what is not a URL"
-    return f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if place.scheme and place.netloc else url
-
-
-def described(error: BaseException) -> str:
-    """Say in a line what went wrong on a connection, without the library's object names."""
-    text = str(error.args[-1] if error.args else error) or type(error).__name__
-    return text.rpartition(">: ")[2][:300]
-
-
-def _said(body: bytes) -> str:
-    """Return what an error answer says, in a line. Source: distribution-spec, "Error Codes"."""
-    return " ".join(body.decode("utf-8", "replace").split())[:300]
-
-
-def _proxy_headers(proxy: str) -> dict[str, str]:
-    place = urlsplit(proxy)
-    if not place.username:
-        return {}
-    return urllib3.make_headers(proxy_basic_auth=f"{unquote(place.username)}:{unquote(place.password or '')}")
 
 
 class _ForwardedConnection(http.client.HTTPConnection):

@@ -22,11 +22,13 @@ from urllib.parse import urlencode, urlsplit
 from modelctl.core.chunks import BUFFER
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable, failing
+from modelctl.core.http import MAX_ERROR_SIZE, described, drain
+from modelctl.core.pace import allowed
 from modelctl.core.protocols import Blob
 from modelctl.core.retry import retrying
 from modelctl.core.types import Bytes, Checkpoint, Digest
 from modelctl.registry.journal import Journal
-from modelctl.registry.transport import MAX_ERROR_SIZE, Transport, described, drain
+from modelctl.registry.transport import Transport
 
 Supply = Callable[[int, int], memoryview]
 """(offset, length) -> the blob's bytes from there, at least one and at most `length`."""
@@ -259,7 +261,11 @@ class Stream:
         """Send the next bytes; return how many."""
         sock = self._connection.sock
         with self._translated(), nullcontext() if isinstance(sock, ssl.SSLSocket) else _blocking(sock):
-            sock.sendall(data)
+            sent = 0
+            while sent < len(data):
+                count = allowed(self._transport.paces, len(data) - sent)
+                sock.sendall(data[sent : sent + count])
+                sent += count
         self.position += len(data)
         return len(data)
 
@@ -286,8 +292,9 @@ class Stream:
             return
         with self._translated(), _blocking(sock):
             while self.position < end:
+                length = allowed(self._transport.paces, end - self.position)
                 try:
-                    count = os.sendfile(sock.fileno(), blob.fd, self.position, end - self.position)
+                    count = os.sendfile(sock.fileno(), blob.fd, self.position, length)
                 except OSError as error:
                     if error.errno in _UNREADABLE:
                         return

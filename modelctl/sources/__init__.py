@@ -6,6 +6,7 @@ import pkgutil
 from importlib import import_module
 from typing import cast
 
+from modelctl.core.access import DEFAULT_SOURCE_ACCESS, SourceAccess
 from modelctl.core.errors import UsageProblem
 from modelctl.core.protocols import Source
 
@@ -14,11 +15,11 @@ def source_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def open_source(url: str) -> Source:
+def open_source(url: str, access: SourceAccess = DEFAULT_SOURCE_ACCESS) -> Source:
     """Open the source that `url` names. Only that source's SDK is imported.
 
     Raises:
-        UsageProblem: No source has this scheme.
+        UsageProblem: No source has this scheme, or its SDK is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -29,4 +30,10 @@ def open_source(url: str) -> Source:
             why=f"no source is named {scheme!r}",
             hint="use a path, or one of " + ", ".join(f"{name}://" for name in source_names()),
         )
-    return cast(Source, import_module(f"{__name__}.{scheme}").open_source(rest))
+    try:
+        module = import_module(f"{__name__}.{scheme}")
+    except ModuleNotFoundError as error:
+        raise UsageProblem(
+            f"cannot read {scheme}://", why=f"{error.name} is not installed", hint=f"pip install 'modelctl[{scheme}]'"
+        ) from error
+    return cast(Source, module.open_source(rest, access))

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelctl.core.access import DEFAULT_SOURCE_ACCESS, SourceAccess
 from modelctl.core.disk import FileBlob, on_disk
 from modelctl.core.errors import ChecksumMismatch, Invalid, NotFound
-from modelctl.core.types import Entry
+from modelctl.core.types import Entry, Origin
 
 
-def open_source(location: str) -> FileSource:
-    """Open the folder `location`.
+def open_source(location: str, _access: SourceAccess = DEFAULT_SOURCE_ACCESS) -> FileSource:
+    """Open the folder `location`, for which no access is needed.
 
     Raises:
         NotFound: It is not there, or not a folder.
@@ -40,6 +41,10 @@ class FileSource:
     """`root` has no link in it."""
 
     root: Path
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(url=f"file://{self.root}")
 
     def list(self, wanted: Callable[[str], bool]) -> Iterable[Entry]:
         """Return every file whose path is `wanted`, by path.
@@ -92,9 +97,10 @@ class FileSource:
                 raise
         return FileBlob(fd, entry.size, str(self.root / entry.path))
 
-    def check(self, entry: Entry) -> None:
+    def check(self, entry: Entry) -> Entry:
         with on_disk(str(self.root / entry.path)):
             _same(entry, os.stat(self.root / entry.path))
+        return entry
 
 
 def _entry(path: str, status: os.stat_result) -> Entry:

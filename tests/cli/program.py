@@ -20,24 +20,28 @@ COMMANDS = (
     "pull",
     "verify",
     "inspect",
+    "diff",
     "digest",
     "ls",
     "tag",
     "rm",
     "prune",
     "crc32",
+    "cache",
     "render",
     "preload",
     "unload",
     "status",
     "node",
+    "regions",
+    "doctor",
     "login",
     "logout",
 )
 
 
 def environment(**changes: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR")}
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME")}
     return kept | {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TERM": "xterm", "COLUMNS": "100"} | changes
 
 

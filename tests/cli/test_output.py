@@ -19,11 +19,14 @@ PRINTING = (
     "ls STORE",
     "prune STORE --dry-run",
     "crc32 MODEL",
+    "diff REF REF --tensors",
+    "diff REF MODEL",
+    "ls URL",
 )
 
 
 def words(command: str, model: Path, store: str) -> list[str]:
-    known = {"REF": f"{store}:v1", "STORE": store, "MODEL": str(model)}
+    known = {"REF": f"{store}:v1", "STORE": store, "MODEL": str(model), "URL": f"file://{model}"}
     return [known.get(word, word) for word in command.split()]
 
 

@@ -5,7 +5,6 @@ A registry is tested by a subclass with the fixtures `plain`, `repository`, `mod
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from modelctl.core.retry import ATTEMPTS
 from tests.fakes.fault_proxy import Fault, fault_proxy, recorder
 from tests.fakes.registries import Registry
 from tests.registries import IMPATIENT, pack_to, problems_at, push_to, tagged
+from tests.stores import manifest_of
 
 SIZE = 1_005_568
 """Of the first layer, which is sent first [bytes]."""
@@ -81,10 +81,8 @@ class UploadConformance:
 
     def test_the_first_layer_has_the_size_that_the_faults_are_placed_by(self, layout: str) -> None:
         folder = Path(layout.removeprefix("oci:").removesuffix(":v1"))
-        (root,) = json.loads((folder / "index.json").read_bytes())["manifests"]
-        manifest = json.loads((folder / "blobs" / root["digest"].replace(":", "/")).read_bytes())
 
-        assert manifest["layers"][0]["size"] == SIZE
+        assert manifest_of(folder)["layers"][0]["size"] == SIZE
 
     @pytest.mark.parametrize("case", ONCE)
     def test_what_is_struck_once_arrives_whole(self, plain: Registry, repository: str, send: Send, case: str) -> None:

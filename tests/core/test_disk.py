@@ -1,11 +1,12 @@
 import errno
 import fcntl
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from modelctl.core.disk import FileBlob, locked, on_disk, replace_file, write_all
+from modelctl.core.disk import FileBlob, is_local, locked, on_disk, replace_file, write_all
 from modelctl.core.errors import ChecksumMismatch, Conflict, Denied, DiskProblem, ModelctlError, NotFound
 
 
@@ -107,3 +108,27 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
     with pytest.raises(DiskProblem, match="folder"):
         replace_file(tmp_path / "folder", b"new")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_file_on_a_disk_is_local(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    assert is_local(tmp_path / "a")
+
+
+@pytest.mark.parametrize("path", ["/proc/self/stat", "/sys/kernel", "/nowhere"])
+def test_what_is_not_known_to_tell_changes_is_not_local(path: str) -> None:
+    assert not is_local(Path(path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"), reason="mounts FUSE")
+def test_fuse_is_not_local(tmp_path: Path) -> None:
+    """A mount of another user's is told by the kernel without asking the file system, which nobody serves here."""
+    fd = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fd},rootmode=40000,user_id=1,group_id=1"
+    try:
+        subprocess.run(["mount", "-i", "-t", "fuse", "-o", options, "none", tmp_path], pass_fds=[fd], check=True)
+        local = is_local(tmp_path)
+    finally:
+        os.close(fd)
+        subprocess.run(["umount", tmp_path], check=True)
+    assert not local

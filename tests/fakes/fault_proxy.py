@@ -24,6 +24,7 @@ Kind = Literal[
     "cut-answer",  # after `at` bytes of the answer's body, the client's connection breaks
     "no-answer",  # the work is done and the answer never sent; the client's connection breaks
     "stall",  # after `at` bytes of the answer's body nothing more comes, until the client gives up
+    "hold-request",  # after `at` bytes of the request's body no more of it is taken, until `let_go` is set
     "stall-request",  # after `at` bytes of the request's body no more of it is taken, until the client gives up
     "status",  # `status` with `headers` and `body` at once, the registry sees nothing
     "lose-upload",  # the registry forgets the upload that the request is about, then sees the request
@@ -49,13 +50,15 @@ class Fault:
     status: int = 503
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    let_go: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
 class Proxy:
     """What the proxy was told and what it saw.
 
-    `patched` counts the body bytes of all PATCHes that went through, `kept` those of all requests that did not.
+    `patched` counts the body bytes of all PATCHes that went through, `kept` those of all requests that did not,
+    `served` those of all answers to GETs of blobs.
     """
 
     host: str
@@ -66,6 +69,7 @@ class Proxy:
     ranges: list[str] = field(default_factory=list)
     scheme: str = "http"
     patched: int = 0
+    served: int = 0
     kept: int = 0
     struck: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -181,13 +185,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Pass the request's body on; False when the fault cut it."""
         left = int(self.headers.get("Content-Length", 0))
         kind = fault.kind if fault else ""
-        room = fault.at if fault and kind in ("cut-request", "stall-request") else -1
+        room = fault.at if fault and kind in ("cut-request", "hold-request", "stall-request") else -1
         while left and room:
             data = self.rfile.read1(min(PIECE, left, room) if room > 0 else min(PIECE, left))
             if not data:
                 return False
             connection.send(data)
             left, room = left - len(data), room - len(data) if room > 0 else room
+            if kind == "hold-request" and not room:
+                fault.let_go.wait(60)
+                room = -1
             if self.command == "PATCH":
                 with self.proxy.lock:
                     self.proxy.patched += len(data)
@@ -230,6 +237,9 @@ class _Handler(BaseHTTPRequestHandler):
                 data[at - position] ^= 1
             self.wfile.write(data)
             position += len(data)
+            if self.command == "GET" and "/blobs/sha256:" in self.path:
+                with self.proxy.lock:
+                    self.proxy.served += len(data)
         while kind == "endless":
             self.wfile.write(bytes(PIECE))
 

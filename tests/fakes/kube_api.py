@@ -73,8 +73,9 @@ class Change(NamedTuple):
 class KubeApi:
     """What the server has, {kind: objects}, kinds as in URLs; `stats` are of kubelets, {node: summary}.
 
-    `requests` are "METHOD /path?query", as they came. `status` answers them all, unless it is 200. `on_apply` is called
-    with each object that was applied, outside of locks: it may play a controller. Thread-safe but for `objects`.
+    `requests` are "METHOD /path?query", as they came. `status` answers them all, unless it is 200. `release` is the
+    version that it says it has. `on_apply` is called with each object that was applied, outside of locks: it may play a
+    controller. Thread-safe but for `objects`.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,6 +86,7 @@ class KubeApi:
         self.faults: list[Fault] = []
         self.on_apply: Callable[[Object], None] | None = None
         self.status = 200
+        self.release = VERSION
         self.page = 2
         """Most objects of an answer, whatever was asked for: an API server may give fewer."""
         self.version = 1
@@ -257,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         place = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(place.query).items()}
         if (self.command, place.path) == ("GET", "/version"):
-            return 200, {"gitVersion": VERSION}
+            return 200, {"gitVersion": self.api.release}
         found = _PLACE.fullmatch(place.path)
         if not found or _APIS.get(found["kind"], ("",))[0] != found["api"]:
             raise _Refused(404, "the server could not find the requested resource")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from modelctl.core.errors import ChecksumMismatch, DigestMismatch, NotFound
-from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, Entry, digest_of
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, Entry, Origin, digest_of
 
 
 @dataclass
@@ -37,6 +37,7 @@ class MemorySource:
 
     files: dict[str, bytes]
     changed: frozenset[str] = frozenset()
+    origin: Origin = field(default_factory=lambda: Origin(url="memory:"))
 
     def list(self, wanted: Callable[[str], bool] = lambda path: True) -> Iterable[Entry]:
         return [Entry(path=path, size=len(data)) for path, data in sorted(self.files.items()) if wanted(path)]
@@ -44,9 +45,10 @@ class MemorySource:
     def open(self, entry: Entry) -> MemoryBlob:
         return MemoryBlob(self.files[entry.path])
 
-    def check(self, entry: Entry) -> None:
+    def check(self, entry: Entry) -> Entry:
         if entry.path in self.changed:
             raise ChecksumMismatch(f"{entry.path} changed while it was read")
+        return entry
 
 
 @dataclass

@@ -128,8 +128,11 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(f"{process.args} does not listen")
 
 
-def make_certificate(folder: Path) -> Path:
-    """Write tls.pem and tls.key for 127.0.0.1 and registry.test into `folder`; return the certificate, its own CA."""
+def make_certificate(folder: Path, *, days: int = 1) -> Path:
+    """Write tls.pem and tls.key for 127.0.0.1 and registry.test into `folder`; return the certificate, its own CA.
+
+    It is good until so many `days` from now; of a negative number it has expired.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(tz=datetime.UTC)
@@ -140,8 +143,8 @@ def make_certificate(folder: Path) -> Path:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

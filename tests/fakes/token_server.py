@@ -32,6 +32,7 @@ class TokenServer:
     """What the realm knows and what it was asked.
 
     `life_s` is how long its tokens are good, `said_s` how long it says they are; `answer` is what it says instead.
+    Who is among `readers` may only pull.
     """
 
     users: dict[str, str] = field(default_factory=lambda: {"alice": "s3cret"})
@@ -39,6 +40,7 @@ class TokenServer:
     life_s: int = 300
     said_s: int = 300
     anonymous_pull: bool = False
+    readers: set[str] = field(default_factory=set)
     answer: bytes | None = None
     requests: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
@@ -51,7 +53,11 @@ class TokenServer:
         access = []
         for part in scope.split():
             kind, name, actions = part.split(":")
-            granted = actions.split(",") if user else [action for action in actions.split(",") if action == "pull"]
+            granted = (
+                actions.split(",")
+                if user and user not in self.readers
+                else [action for action in actions.split(",") if action == "pull"]
+            )
             access.append({"type": kind, "name": name, "actions": granted})
         claims = {
             "iss": ISSUER, "aud": SERVICE, "sub": user, "iat": now, "nbf": now - 60, "exp": now + self.life_s,

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from modelctl.core.errors import DigestMismatch, Invalid, NotFound
-from modelctl.core.media_types import MODELPACK_CONFIG, OCI_CONFIG
-from modelctl.flows.inspect import FileReport, InspectReport, inspect, read_manifest
+from modelctl.core.media_types import IN_TOTO, MODELPACK_CONFIG, OCI_CONFIG
+from modelctl.core.types import Origin
+from modelctl.flows.attached import attach_provenance
+from modelctl.flows.inspect import AttachedReport, FileReport, InspectReport, inspect, read_manifest
+from modelctl.packing.provenance import Options, Provenance
+from modelctl.registry.ocidir import OciDir
 from tests.stores import (
     blob_path,
     files_of,
@@ -24,6 +28,7 @@ from tests.stores import (
 )
 
 SHARD = "model-00002-of-00004.safetensors"
+MODELPACK_MANIFEST = "application/vnd.cncf.model.manifest.v1+json"
 
 
 def inspected(store: Path, tag: str = "v1", *, tensors: bool = False) -> InspectReport:
@@ -108,6 +113,36 @@ def test_a_twin_names_its_subject(model: Path, store: Path) -> None:
     report = inspected(store, "v1-modelpack")
 
     assert (report.config_media_type, report.subject) == (MODELPACK_CONFIG, tags_of(store)["v1"])
+
+
+def test_nothing_is_attached_when_provenance_is_not_wanted(model: Path, store: Path) -> None:
+    pack_model(model, store, provenance=False)
+
+    assert inspected(store).attached == []
+
+
+def test_a_twin_is_attached(model: Path, store: Path) -> None:
+    pack_model(model, store, layouts=("image", "modelpack"), provenance=False)
+    twin = tags_of(store)["v1-modelpack"]
+
+    assert inspected(store).attached == [
+        AttachedReport(artifact_type=MODELPACK_MANIFEST, digest=twin, size=blob_path(store, twin).stat().st_size)
+    ]
+
+
+def test_provenance_tells_the_source_and_what_its_revision_was(model: Path, store: Path) -> None:
+    pack_model(model, store, provenance=False)
+    origin = Origin(url="hf://Qwen/Qwen3-8B", revision="c" * 40)
+    made = Provenance(origin=origin, options=Options(layouts=("image",), max_layers=110), files=(), version="1.2.3")
+    attach_provenance(OciDir(store), OciDir(store).resolve("v1"), made)
+    (found,) = inspected(store).attached
+
+    assert (found.artifact_type, found.source, found.revision, found.version) == (
+        IN_TOTO,
+        "hf://Qwen/Qwen3-8B",
+        "c" * 40,
+        "1.2.3",
+    )
 
 
 def test_annotations_are_told(model: Path, store: Path) -> None:

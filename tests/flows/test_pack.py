@@ -88,13 +88,15 @@ def test_a_changed_readme_changes_only_its_layer_and_the_documents(model: Path, 
     assert changed == ["doc", "table"]
 
 
-def test_a_changed_readme_writes_four_blobs(model: Path, store: Path) -> None:
+def test_a_changed_readme_writes_six_blobs(model: Path, store: Path) -> None:
     pack_model(model, store)
     before = blobs_of(store)
     (model / "README.md").write_text("# Another text\n")
     pack_model(model, store)
 
-    assert len(blobs_of(store) - before) == len(["doc layer", "table", "config", "manifest"])
+    assert len(blobs_of(store) - before) == len(
+        ["doc layer", "table", "config", "manifest", "statement", "its manifest"]
+    )
 
 
 def test_a_blob_that_rotted_is_put_right_by_packing_again(model: Path, store: Path) -> None:

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlError, NotFound, UsageProblem
+from modelctl.core.media_types import IN_TOTO, OCI_INDEX
+from modelctl.core.types import Descriptor, Digest, canonical_json, digest_of
+from modelctl.registry.ocidir import OciDir
 from tests.fakes.fault_proxy import Fault, fault_proxy
+from tests.fakes.memory_registry import memory_registry
 from tests.fakes.registries import Registry
 from tests.models import write_model
 from tests.registries import IMPATIENT, pack_to, problems_at, pull_from, push_to, remote, tagged
-from tests.stores import blobs_of, files_of, flip, layer_of, manifest_of, pack_model, problems, tags_of
+from tests.stores import blobs_of, files_of, flip, layer_of, pack_model, problems, pushed_of, tags_of
 
 SHARD = "model-00001-of-00004.safetensors"
 
@@ -25,11 +29,6 @@ def there(plain: Registry, repository: str) -> str:
 @pytest.fixture
 def source(packed: Path) -> str:
     return f"oci:{packed}:v1"
-
-
-def digests_of(store: Path) -> set[str]:
-    manifest = manifest_of(store)
-    return {item["digest"] for item in (*manifest["layers"], manifest["config"])}
 
 
 def test_a_pushed_model_has_the_digest_that_it_had(there: str, source: str, packed: Path) -> None:
@@ -54,14 +53,14 @@ def test_a_pushed_model_is_pulled_as_it_was(there: str, source: str, model: Path
 def test_the_first_push_sends_every_blob(there: str, source: str, packed: Path) -> None:
     (report,) = push_to(source, f"{there}:v1")
 
-    assert (set(report.sent), report.skipped, report.mounted) == (digests_of(packed), [], [])
+    assert (set(report.sent), report.skipped, report.mounted) == (pushed_of(packed), [], [])
 
 
 def test_the_second_push_skips_every_blob(there: str, source: str, packed: Path) -> None:
     push_to(source, f"{there}:v1")
     (report,) = push_to(source, f"{there}:v2")
 
-    assert (report.sent, set(report.skipped)) == ([], digests_of(packed))
+    assert (report.sent, set(report.skipped)) == ([], pushed_of(packed))
 
 
 def test_a_push_of_what_is_there_uploads_nothing(plain: Registry, repository: str, source: str) -> None:
@@ -78,14 +77,14 @@ def test_a_new_version_sends_only_what_is_new(there: str, source: str, model: Pa
     pack_model(model, packed, tag="v2")
     (report,) = push_to(f"oci:{packed}:v2", f"{there}:v2")
 
-    assert len(report.skipped) == 5  # four shards, and the small files that did not change
+    assert len(report.skipped) == len(["four", "shards", "not", "changed", "config files", "empty config"])
 
 
 def test_from_another_repository_every_blob_is_mounted(there: str, source: str, packed: Path) -> None:
     push_to(source, f"{there}:v1")
     (report,) = push_to(f"{there}:v1", f"{there}-copy:v1")
 
-    assert (report.sent, set(report.mounted)) == ([], digests_of(packed))
+    assert (report.sent, set(report.mounted)) == ([], pushed_of(packed))
 
 
 def test_what_was_mounted_is_right(there: str, source: str) -> None:
@@ -95,13 +94,13 @@ def test_what_was_mounted_is_right(there: str, source: str) -> None:
     assert problems_at(f"{there}-copy:v1") == {}
 
 
-def test_where_nothing_can_be_mounted_it_is_sent(plain: Registry, repository: str, source: str) -> None:
+def test_where_nothing_can_be_mounted_it_is_sent(plain: Registry, repository: str, source: str, packed: Path) -> None:
     push_to(source, f"{plain.host}/{repository}:v1")
     begun = {"Location": f"/v2/{repository}-copy/blobs/uploads/begun"}
     with fault_proxy(plain.host, Fault("^POST .*mount", "status", status=202, headers=begun, times=99)) as proxy:
         (report,) = push_to(f"{proxy.host}/{repository}:v1", f"{proxy.host}/{repository}-copy:v1")
 
-    assert (report.mounted, len(report.sent)) == ([], 8)
+    assert (report.mounted, set(report.sent)) == ([], pushed_of(packed))
 
 
 def test_from_registry_to_registry_the_digest_stays(plain: Registry, there: str, source: str, packed: Path) -> None:
@@ -141,6 +140,33 @@ def test_packed_into_a_registry_it_is_right(there: str, model: Path) -> None:
     pack_to(model, f"{there}:v1", layouts=("image", "modelpack"))
 
     assert (problems_at(f"{there}:v1"), problems_at(f"{there}:v1-modelpack")) == ({}, {})
+
+
+def test_what_is_attached_goes_along(there: str, source: str, packed: Path) -> None:
+    push_to(source, f"{there}:v1")
+    digest = Digest(tags_of(packed)["v1"])
+
+    assert remote(*there.split("/", 1)).referrers(digest) == OciDir(packed).referrers(digest)
+
+
+def test_what_is_listed_as_attached_and_gone_is_no_hindrance(there: str, source: str, packed: Path) -> None:
+    with memory_registry(api=False) as registry:
+        push_to(source, f"{registry.host}/models/qwen:v1")
+        (attached,) = OciDir(packed).referrers(Digest(tags_of(packed)["v1"]))
+        del registry.manifests[attached.digest]
+        push_to(f"{registry.host}/models/qwen:v1", f"{there}:v1")
+
+    assert problems_at(f"{there}:v1") == {}
+
+
+def test_an_index_that_is_attached_stays_where_it_is(there: str, source: str, packed: Path) -> None:
+    root = OciDir(packed).resolve("v1")
+    subject = {"mediaType": root.media_type, "digest": root.digest, "size": root.size}
+    raw = canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "subject": subject})
+    OciDir(packed).put_manifest(Descriptor(media_type=OCI_INDEX, digest=digest_of(raw), size=len(raw)), raw)
+    push_to(source, f"{there}:v1")
+
+    assert [one.artifact_type for one in remote(*there.split("/", 1)).referrers(root.digest)] == [IN_TOTO]
 
 
 def test_without_a_tag_it_is_latest(there: str, source: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import pytest
 
 from modelctl.core.errors import NotFound, UsageProblem
 from modelctl.core.reference import parse_reference
-from modelctl.flows.status import ClusterStatus, StatusReport, Where, status
+from modelctl.flows import status as status_module
+from modelctl.flows.status import ClusterStatus, StatusReport, Where, status, watch_status
 from modelctl.packing.artifact import load_artifact
 from modelctl.registry.ocidir import OciDir
-from tests.fakes.kube_api import KubeApi, kube_api, kubeconfig
+from tests.fakes.kube_api import Fault, KubeApi, kube_api, kubeconfig
 from tests.fakes.registries import Registry
 from tests.registries import IMPATIENT, push_to
 
@@ -149,3 +152,106 @@ def test_a_context_that_is_not_there_is_refused_with_those_that_are(config: Path
 def test_a_kubeconfig_that_is_not_there_is_not_found(tmp_path: Path, there: str) -> None:
     with pytest.raises(NotFound, match="kubeconfig"):
         ask(there, tmp_path / "nope")
+
+
+class Ended(Exception):
+    """What ends a watch here; a user has ^C."""
+
+
+class Shown:
+    """What `watch_status` shows, as it comes; from the `last`-th on it ends."""
+
+    def __init__(self, last: int) -> None:
+        self.clusters: list[ClusterStatus] = []
+        self._last = last
+
+    def __call__(self, cluster: ClusterStatus) -> None:
+        self.clusters.append(cluster)
+        if len(self.clusters) >= self._last:
+            raise Ended
+
+
+def watched(
+    text: str, config: Path, *names: str, last: int, then: Callable[[], object] = lambda: None
+) -> list[ClusterStatus]:
+    """Watch until so much was shown; once something was, do something."""
+    shown = Shown(last)
+
+    def act() -> None:
+        end = time.monotonic() + 10
+        while not shown.clusters and time.monotonic() < end:
+            time.sleep(0.01)
+        then()
+
+    actor = threading.Thread(target=act)
+    actor.start()
+    with pytest.raises(Ended):
+        watch_status(parse_reference(text), names, Where(kubeconfig=str(config), namespace="", access=IMPATIENT), shown)
+    actor.join()
+    return shown.clusters
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters are looked at often."""
+    monkeypatch.setattr(status_module, "TICK_S", 0.05)
+    monkeypatch.setattr(status_module, "_LOOK_S", 0.2)
+
+
+def test_a_watch_shows_at_first_what_is(api: KubeApi, config: Path, there: str) -> None:
+    api.objects["nodes"] = [node("n1")]
+    (first,) = watched(there, config, last=1)
+
+    assert [one.name for one in first.nodes] == ["n1"]
+
+
+def test_a_pod_that_changes_is_shown_at_once(api: KubeApi, config: Path, there: str, digests: tuple[str, str]) -> None:
+    ready = pod("ours", digests[0])
+    ready["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    api.put("pods", pod("ours", digests[0]))
+    first, second = watched(there, config, last=2, then=lambda: api.put("pods", ready))
+
+    assert [one.pods[0].state for one in (first, second)] == ["Pending", "Ready"]
+    assert api.asked("/pods?limit") == 1
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_node_that_changes_is_shown_at_the_next_look(api: KubeApi, config: Path, there: str) -> None:
+    api.objects["nodes"] = [node("n1")]
+    first, second = watched(there, config, last=2, then=lambda: api.put("nodes", node("n1", ready="Unknown")))
+
+    assert [one.nodes[0].ready for one in (first, second)] == [True, False]
+
+
+@pytest.mark.usefixtures("soon")
+def test_what_does_not_change_is_shown_once(api: KubeApi, config: Path, there: str) -> None:
+    api.objects["nodes"] = [node("n1")]
+
+    def later() -> None:
+        time.sleep(0.8)
+        api.put("nodes", node("n2"))
+
+    assert [len(one.nodes) for one in watched(there, config, last=2, then=later)] == [1, 2]
+    assert api.asked("/nodes") > 2
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_cluster_that_stops_to_answer_is_said_and_shown_again_when_it_does(
+    api: KubeApi, config: Path, there: str
+) -> None:
+    api.objects["nodes"] = [node("n1")]
+
+    def refuse() -> None:
+        api.faults = [Fault("/nodes", status=403, message="not any more")]
+
+    first, second, third = watched(there, config, last=3, then=refuse)
+
+    assert ("not any more" in second.problem, second.nodes) == (True, [])
+    assert third == first
+
+
+def test_a_dead_cluster_does_not_delay_the_other(api: KubeApi, config: Path, there: str) -> None:
+    api.objects["nodes"] = [node("n1")]
+    found = {one.context: one for one in watched(there, config, "*", last=2)}
+
+    assert ([one.name for one in found["a"].nodes], "cluster dead" in found["dead"].problem) == (["n1"], True)

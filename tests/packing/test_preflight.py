@@ -1,4 +1,6 @@
 import json
+from collections.abc import Set
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelctl.core.errors import ChecksumMismatch, Invalid, NotFound
 from modelctl.core.types import Entry
-from modelctl.packing.preflight import check_listed, check_model, own_crc32s, read_small
+from modelctl.packing.preflight import check_listed, check_names, check_shards, own_crc32s, read_small
 from tests.fakes.memory import MemorySource
 from tests.models import shard
 
@@ -18,9 +20,11 @@ SHARDS = {
 }
 
 
-def check(files: dict[str, bytes], allow_pickle: bool = False) -> None:
+def check(files: dict[str, bytes], allow_pickle: bool = False, fresh: Set[str] | None = None) -> None:
     source = MemorySource(files)
-    check_model(source, list(source.list()), allow_pickle=allow_pickle)
+    entries = list(source.list())
+    check_names(entries, allow_pickle=allow_pickle)
+    check_shards(source, entries, files.keys() if fresh is None else fresh, partial(read_small, source))
 
 
 def index(weight_map: object) -> dict[str, bytes]:
@@ -100,6 +104,23 @@ class TestIndex:
             check(index({"a": "model-2.safetensors"}))
         assert refused.value.what == f"{INDEX} puts tensor 'a' in 'model-2.safetensors'"
 
+    def test_of_a_shard_that_was_packed_before_no_header_is_read(self) -> None:
+        files = index({"a": "model-1.safetensors", "c": "model-2.safetensors"}) | {"model-1.safetensors": b"x"}
+        check(files, fresh={"model-2.safetensors"})
+
+    @pytest.mark.parametrize("fresh", [set(), {"model-2.safetensors"}])
+    def test_a_shard_that_is_gone_is_missed_whatever_was_packed_before(self, fresh: set[str]) -> None:
+        with pytest.raises(Invalid, match="which is not there"):
+            check(index({"a": "gone.safetensors"}), fresh=fresh)
+
+    def test_a_tensor_of_a_fresh_shard_is_looked_for(self) -> None:
+        with pytest.raises(Invalid, match="that shard does not hold it"):
+            check(index({"a": "model-2.safetensors"}), fresh={"model-2.safetensors"})
+
+    def test_a_fresh_index_is_compared_with_all_shards(self) -> None:
+        with pytest.raises(Invalid, match="that shard does not hold it"):
+            check(index({"a": "model-2.safetensors"}), fresh={INDEX})
+
     def test_an_index_speaks_of_its_own_folder(self) -> None:
         files = {f"unet/{path}": data for path, data in index({"a": "model-1.safetensors"}).items()}
         check(files)
@@ -137,11 +158,11 @@ class TestCrc32s:
 
     def test_the_models_own_list_is_read(self) -> None:
         source = MemorySource({"crc32.txt": b"00000001 a\n00000000 crc32.txt\n", "a": b"a"})
-        assert own_crc32s(source, list(source.list())) == {"a": 1}
+        assert own_crc32s(list(source.list()), partial(read_small, source)) == {"a": 1}
 
     def test_a_list_in_a_subfolder_is_an_ordinary_file(self) -> None:
         source = MemorySource({"sub/crc32.txt": b"00000001 a\n"})
-        assert own_crc32s(source, list(source.list())) == {}
+        assert own_crc32s(list(source.list()), partial(read_small, source)) == {}
 
     def test_a_list_that_names_a_missing_file_is_refused_by_name(self) -> None:
         with pytest.raises(NotFound, match=r"not-found: c and 1 more\n  why: sums\.txt lists it"):

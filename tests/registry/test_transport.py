@@ -10,8 +10,9 @@ import pytest
 
 from modelctl.core.access import Access
 from modelctl.core.errors import BadAnswer, Denied, ModelctlError, NotFound, Unavailable
+from modelctl.core.http import drain, read_limited, redacted
 from modelctl.core.retry import ATTEMPTS, retry_after
-from modelctl.registry.transport import Transport, drain, read_limited, redacted
+from modelctl.registry.transport import Transport
 from tests.conformance.stores import WEIGHTS, put, read
 from tests.fakes.fault_proxy import Fault, fault_proxy, recorder
 from tests.fakes.registries import Registry, free_port, server_context

@@ -8,6 +8,7 @@ import pytest
 from modelctl.core.errors import ChecksumMismatch, Invalid, NotFound
 from modelctl.core.types import Entry
 from modelctl.sources.file import FileSource, open_source
+from tests.conformance.sources import FILES, SourceConformance
 
 OLD_NS = 1_000_000_000 * 10**9
 
@@ -49,6 +50,15 @@ def snapshot(tmp_path: Path) -> Path:
     (folder / "model.bin").symlink_to("../../blobs/0123abcd")
     (folder / "sub" / "model.bin").symlink_to("../../../blobs/0123abcd")
     return folder
+
+
+class TestFileSource(SourceConformance):
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> FileSource:
+        (tmp_path / "sub").mkdir()
+        for path, data in FILES.items():
+            (tmp_path / path).write_bytes(data)
+        return open_source(str(tmp_path))
 
 
 class TestListing:

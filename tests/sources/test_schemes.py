@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,9 @@ def test_a_folder_is_named_by_a_path_or_a_url(tmp_path: Path, prefix: str) -> No
 def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> None:
     with pytest.raises(UsageProblem, match="file://"):
         open_source(url)
+
+
+def test_a_source_whose_sdk_is_missing_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['oss2'] = None; from modelctl.sources import open_source; open_source('oss://b/x')"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "try: pip install 'modelctl[oss]'" in found.stderr

@@ -1,0 +1,110 @@
+"""An artifact on its way into a store: blobs side by side, the manifest, what is attached to it, and the tag last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from modelctl.core.access import Access
+from modelctl.core.choices import IfExists
+from modelctl.core.errors import NotFound, failing
+from modelctl.core.media_types import FILEPATH
+from modelctl.core.protocols import Fetcher, Store
+from modelctl.core.reference import Reference
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor
+from modelctl.flows.attached import blobs_of, read_attached
+from modelctl.flows.if_exists import may_tag
+from modelctl.flows.stores import open_store
+from modelctl.flows.workers import Workers
+from modelctl.packing.artifact import parse_manifest, read_document
+from modelctl.registry.copy import Copied, copy_blob
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is delivered: its store, the manifest's descriptor, the manifest to the byte, and what is attached to it."""
+
+    store: Store
+    root: Descriptor
+    raw: bytes
+    attached: Sequence[tuple[Descriptor, bytes]]
+    blobs: Sequence[Descriptor]
+
+    @property
+    def size(self) -> int:
+        return sum(blob.size for blob in self.blobs)
+
+
+def read_package(source: Reference, access: Access) -> Package:
+    """Read an artifact's documents; what fails is the source's."""
+    store = open_store(source, access)
+    with failing("source"):
+        root = store.resolve(source.name)
+        raw = read_document(store, root, MAX_DOCUMENT_SIZE)
+        attached = read_attached(store, root.digest)
+        blobs = blobs_of(map(parse_manifest, [raw, *(raw for _, raw in attached)]))
+    return Package(store, root, raw, attached, blobs)
+
+
+@dataclass
+class Delivery:
+    """A package on its way into `store`, to be tagged `tag`. What fails there is the destination's.
+
+    `fetcher` reads blobs in place of the package's own store; `settled` is called with each blob that is there.
+    """
+
+    package: Package
+    store: Store
+    tag: str
+    workers: Workers
+    if_exists: IfExists
+    fetcher: Fetcher | None = None
+    settled: Callable[[Descriptor], None] = lambda _blob: None
+    copied: Copied = field(default_factory=Copied)
+    tagged: bool = False
+
+    def look(self) -> None:
+        """Say what would be sent, as if it had been."""
+        with failing("destination"):
+            self.tagged = may_tag(self.store, self.tag, self.package.root, self.if_exists)
+            there = self.workers.run(self.store.has, self.package.blobs)
+        for blob, present in zip(self.package.blobs, there, strict=True):
+            (self.copied.skipped if present else self.copied.sent).append(blob.digest)
+
+    def bring(self) -> None:
+        """Bring everything but the tag.
+
+        Raises:
+            Conflict: The tag points elsewhere, and `if_exists` is "fail". Nothing was sent.
+        """
+        package, workers = self.package, self.workers
+        workers.expect(len(package.blobs), package.size)
+        with failing("destination"):
+            self.tagged = may_tag(self.store, self.tag, package.root, self.if_exists)
+            workers.run(self._copy, package.blobs)
+            workers.run(self._check, [blob for blob in package.blobs if blob.digest in self.copied.skipped])
+            self.store.put_manifest(package.root, package.raw)
+            self._attach()
+
+    def point(self) -> None:
+        """Point the tag at what was brought, unless it has to stay where it is."""
+        if self.tagged:
+            with failing("destination"):
+                self.store.tag(self.package.root, self.tag)
+
+    def _copy(self, blob: Descriptor) -> None:
+        with self.workers.part(blob.annotations.get(FILEPATH, blob.digest[:19]), blob.size) as advance:
+            copy_blob(self.package.store, blob, self.store, self.copied, advance, fetcher=self.fetcher)
+        self.settled(blob)
+
+    def _check(self, blob: Descriptor) -> None:
+        if not self.store.has(blob):
+            raise NotFound(f"blob {blob.digest} in {self.store}", why="it was there, and was removed meanwhile")
+
+    def _attach(self) -> None:
+        """Put the manifests that name the artifact their subject, unless they are there."""
+        attached, subject = self.package.attached, self.package.root.digest
+        there = {one.digest for one in self.store.referrers(subject)} if attached else set()
+        for manifest, raw in attached:
+            if manifest.digest not in there:
+                self.store.put_manifest(manifest, raw)
