@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -28,21 +29,34 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def on_nodes(tools: str) -> str:
-    """The image of modelctl, which both nodes have: no test waits for it, or finds that a disk has no room for it."""
-    for node in ("n1", "n2"):
-        node_exec(node, "ctr", "--namespace", "k8s.io", "images", "pull", "--plain-http", tools)
+def image(tools: str) -> str:
+    """The image of modelctl, which n1 has: no test waits for it."""
+    bring("n1", tools)
     return tools
 
 
+@pytest.fixture(scope="module")
+def n2(tools: str) -> Iterator[None]:
+    """Have n2 for the tests of a file, with the image of modelctl: they take its power, its disk, its network."""
+    with Path(os.environ["CLUSTER_DIR"], "n2.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        bring("n2", tools)
+        yield
+
+
+def bring(node: str, image: str) -> None:
+    """Let the runtime of a node pull an image."""
+    node_exec(node, "ctr", "--namespace", "k8s.io", "images", "pull", "--plain-http", image)
+
+
 @pytest.fixture(scope="session")
-def new_model(registry: str, on_nodes: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
+def new_model(registry: str, image: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
     """Makes and packs a model of two shards that no other test has; `size` is that of a shard [bytes]."""
 
     def make(size: int = 100_000, where: str = registry) -> Model:
         name = secrets.token_hex(4)
         folder = write_model(tmp_path_factory.mktemp("model") / "model", shards=2, size=size, seed=name)
-        return Model(folder, pack(folder, f"{where}/models/{name}:v1"), on_nodes)
+        return Model(folder, pack(folder, f"{where}/models/{name}:v1"), image)
 
     return make
 

@@ -16,7 +16,7 @@ from e2e.preload_faults.model import Model
 from e2e.preload_faults.pull_secret import PullSecret
 from e2e.preload_faults.trouble import on_disk, slow_network, wait_until
 
-pytestmark = pytest.mark.xdist_group("n2")
+pytestmark = [pytest.mark.usefixtures("n2"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from e2e.kubernetes.node import node_exec
 from e2e.preload_faults.model import Model
 from e2e.preload_faults.trouble import on_disk, slow_network, wait_until
 
-pytestmark = pytest.mark.xdist_group("n2")
+pytestmark = [pytest.mark.usefixtures("n2"), pytest.mark.timeout(600)]
 
 SHARD = 10_000_000
 _LOST = "Kubelet stopped posting node status"

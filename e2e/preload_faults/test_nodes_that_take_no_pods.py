@@ -13,7 +13,7 @@ from e2e.kubernetes.namespace import Namespace, kubectl
 from e2e.preload_faults.model import Model
 from tests.fakes.kube_proxy import kube_proxy
 
-pytestmark = pytest.mark.xdist_group("n2")
+pytestmark = [pytest.mark.usefixtures("n2"), pytest.mark.timeout(600)]
 
 
 @contextmanager

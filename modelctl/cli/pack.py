@@ -70,7 +70,7 @@ def pack(
         bool, typer.Option("--dry-run", help="Check everything, show the layers, write nothing.")
     ] = False,
     memory: Annotated[
-        int, typer.Option(metavar="MIB", min=4, help="How much to read ahead of a bucket or hub, in all.")
+        int, typer.Option(metavar="MIB", min=4, max=4096, help="How much to read ahead of a bucket or hub, in all.")
     ] = 48,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Do not read again what is known not to have changed.")

@@ -6,6 +6,7 @@ It tells what has not changed. What is sent is hashed anyway, and what is not se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from modelctl.core.chunks import ChunkHashes, feed
@@ -26,6 +27,9 @@ from modelctl.registry.ocidir import OciDir
 from modelctl.sources.file import FileSource
 
 _Shape = tuple[Form, tuple[Member, ...]]
+
+_ASKERS = 4
+"""Questions to the store at once."""
 
 
 class Known:
@@ -53,8 +57,14 @@ class Known:
         found = {layer: self._cache.find(layer) for layer in plan}
         missing = [layer for layer, remembered in found.items() if remembered is None]
         if missing and not isinstance(self.source, FileSource):
-            found |= self._from_previous(missing)
-        return {layer: one for layer, one in found.items() if one and self.store.has(_descriptor(one))}
+            stated = self._from_previous(missing)
+            for layer, one in stated.items():
+                self._cache.keep(layer, one.digest, one.size, one.rows)
+            found |= stated
+        known = {layer: one for layer, one in found.items() if one}
+        with ThreadPoolExecutor(_ASKERS) as pool:
+            has = pool.map(lambda one: self.store.has(_descriptor(one)), known.values())
+            return {layer: one for (layer, one), there in zip(known.items(), has, strict=True) if there}
 
     def read(self, entry: Entry, limit: int) -> bytes:
         """Read a whole file of at most `limit` bytes: from the store where its layer is `present`, else the source."""
@@ -67,7 +77,7 @@ class Known:
         if self._cache and all(may_keep(entry, hashed_at) for entry in sealed.plan.entries):
             self._cache.keep(sealed.plan, sealed.digest, sealed.size, sealed.rows)
 
-    def _from_previous(self, missing: Sequence[PlannedLayer]) -> dict[PlannedLayer, Remembered | None]:
+    def _from_previous(self, missing: Sequence[PlannedLayer]) -> dict[PlannedLayer, Remembered]:
         try:
             artifact = load_artifact(self.store, self.store.resolve(self._tag))
             digest = artifact.root.digest
@@ -83,11 +93,9 @@ class Known:
             for layer in artifact.layers
             if not layer.gzipped
         }
-        return {
-            layer: before.get((layer.form, tuple(layer.members)))
-            for layer in missing
-            if all(entry.path in same for entry in layer.entries)
-        }
+        unchanged = [layer for layer in missing if all(entry.path in same for entry in layer.entries)]
+        shapes = {layer: (layer.form, tuple(layer.members)) for layer in unchanged}
+        return {layer: before[shape] for layer, shape in shapes.items() if shape in before}
 
 
 def read_stored(store: Store, layer: Remembered | SealedLayer, path: str) -> bytes:

@@ -42,14 +42,13 @@ class KubeProxy:
     """A kubeconfig that leads here, and what is to befall requests.
 
     `requests` are "METHOD /path?query", as they came. `before` is told of each of them before the API server sees it,
-    `after` when that has done it and nobody was told yet; both may raise `HungUp`. `faults` go when they have struck.
+    and may raise `HungUp`. `faults` go when they have struck.
     """
 
     kubeconfig: Path
     upstream: str
     tls: ssl.SSLContext
     before: Told
-    after: Told
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     sockets: set[socket.socket] = field(default_factory=set)
@@ -72,7 +71,7 @@ class KubeProxy:
 
 
 @contextmanager
-def kube_proxy(*faults: Fault, before: Told = nothing, after: Told = nothing) -> Iterator[KubeProxy]:
+def kube_proxy(*faults: Fault, before: Told = nothing) -> Iterator[KubeProxy]:
     """Run a proxy before the current cluster of KUBECONFIG, whose certificates are files, until the `with` ends."""
     config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text(encoding="utf-8"))
     context = _named(config["contexts"], config["current-context"])["context"]
@@ -88,7 +87,7 @@ def kube_proxy(*faults: Fault, before: Told = nothing, after: Told = nothing) ->
         users = [{"name": context["user"], "user": {}}]
         clusters = [{"name": context["cluster"], "cluster": server}]
         path.write_text(json.dumps(config | {"clusters": clusters, "users": users}))
-        proxy = KubeProxy(path, urlsplit(cluster["server"]).netloc, tls, before, after, list(faults))
+        proxy = KubeProxy(path, urlsplit(cluster["server"]).netloc, tls, before, list(faults))
         listener.proxy = proxy  # type: ignore[attr-defined]
         thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
         thread.start()
@@ -117,16 +116,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.left = self.fault.cut
         try:
             self.proxy.before(request)
-            if self.fault.drop:
-                raise HungUp
-            if self.fault.hang == "before":
-                self._hang()
-            if self.fault.status and not self.fault.event:
+            if self.fault.drop or self.fault.hang == "before":
+                self._hang_up()
+            elif self.fault.status and not self.fault.event:
                 self._refuse()
-                return
-            with self._asked(body) as answer:
-                self.proxy.after(request)
-                self._pass_back(answer)
+            else:
+                with self._asked(body) as answer:
+                    self._pass_back(answer)
         except (HungUp, OSError, http.client.HTTPException):
             self.close_connection = True
 
@@ -147,8 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
             "message": fault.message,
         }
 
-    def _hang(self) -> NoReturn:
-        self.proxy.closed.wait()
+    def _hang_up(self) -> NoReturn:
+        """End the client's connection: at once, or with the proxy when the fault says so."""
+        if self.fault.hang:
+            self.proxy.closed.wait()
         raise HungUp
 
     @contextmanager
@@ -171,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Pass an answer on as it comes; of a watch every event at once."""
         self._start(answer.status, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"})
         if self.fault.hang == "after":
-            self._hang()
+            self._hang_up()
         if self.fault.event:
             self._chunk(json.dumps({"type": "ERROR", "object": self._status()}).encode() + b"\n")
         else:
