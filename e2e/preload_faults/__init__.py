@@ -1,4 +1,4 @@
-"""What befalls a preload, on a real cluster of two nodes, of which n2 has a disk of its own. From the repository's root:
+"""What befalls a preload, on a real cluster of two nodes, of which n2 has its own disk. From the repository's root:
 
 e2e/cluster/cluster run --nodes 2 --disk n2=1000 -- .venv/bin/python -m pytest e2e/preload_faults -n 4 --dist loadfile
 

@@ -54,9 +54,9 @@ def new_model(registry: str, image: str, tmp_path_factory: pytest.TempPathFactor
     """Makes and packs a model of two shards that no other test has; `size` is that of a shard [bytes]."""
 
     def make(size: int = 100_000, where: str = registry) -> Model:
-        name = secrets.token_hex(4)
-        folder = write_model(tmp_path_factory.mktemp("model") / "model", shards=2, size=size, seed=name)
-        return Model(folder, pack(folder, f"{where}/models/{name}:v1"), image)
+        seed = secrets.randbits(32)
+        folder = write_model(tmp_path_factory.mktemp("model") / "model", shards=2, size=size, seed=seed)
+        return Model(folder, pack(folder, f"{where}/models/model-{seed}:v1"), image)
 
     return make
 

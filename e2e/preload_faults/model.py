@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +61,19 @@ class Model(Packed):
     """A packed model, and its preloads."""
 
     @contextmanager
-    def preloading(self, *flags: str | Path) -> Iterator[Run]:
-        """Run a preload while the `with` lasts; kill it if it has not ended by then."""
-        command = [MODELCTL, "preload", self.reference, *self._flags, *map(str, flags)]
+    def running(self, verb: str, *flags: str | Path) -> Iterator[Run]:
+        """Run preload or unload while the `with` lasts; kill it if it has not ended by then."""
+        command = [MODELCTL, verb, self.reference, *self._flags, *map(str, flags)]
         with tempfile.NamedTemporaryFile("w", suffix=".words") as words:
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as process:
                 try:
                     yield Run(process, Path(words.name))
                 finally:
                     process.kill()
+
+    def preloading(self, *flags: str | Path) -> AbstractContextManager[Run]:
+        """Run a preload; see `running`."""
+        return self.running("preload", *flags)
 
     @property
     def partial(self) -> str:

@@ -16,7 +16,7 @@ from e2e.preload_faults.model import Model
 from e2e.preload_faults.pull_secret import PullSecret
 from e2e.preload_faults.trouble import on_disk, slow_network, wait_until
 
-pytestmark = [pytest.mark.usefixtures("n2"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def secret(namespace: Namespace, private_registry: str) -> PullSecret:
     return PullSecret(namespace.name, "hub", private_registry)
 
 
-def flags(secret: PullSecret) -> tuple[str, ...]:
-    return *on("n2"), "-n", secret.namespace, "--pull-secret", secret.name
+def flags(node: str, secret: PullSecret) -> tuple[str, ...]:
+    return *on(node), "-n", secret.namespace, "--pull-secret", secret.name
 
 
 def pod_of(model: Model) -> Any:
@@ -66,8 +66,17 @@ def failures(model: Model) -> int:
     return int(job["status"].get("failed", 0))
 
 
+def test_one_that_somebody_deletes(private: Model, secret: PullSecret) -> None:
+    with private.preloading(*flags("n1", secret)) as preload:
+        kubectl("-n", secret.namespace, "delete", "pod", pod_of(private)["metadata"]["name"])
+        secret.make()
+        found = preload.ended()
+
+    assert (found.status, private.labels("n1"), private.jobs()) == (0, {"warm"}, []), found.stderr
+
+
 def test_one_that_is_evicted_while_it_pulls_and_the_next_goes_on_with_what_is_there(
-    new_model: Callable[..., Model],
+    n2: None, new_model: Callable[..., Model]
 ) -> None:
     model = new_model(10_000_000)
     with model.preloading(*on("n2"), "--mode", "host") as preload:
@@ -85,19 +94,10 @@ def test_one_that_is_evicted_while_it_pulls_and_the_next_goes_on_with_what_is_th
     assert (found.status, model.labels("n2"), model.jobs()) == (0, {"disk", "warm"}, []), found.stderr
 
 
-def test_one_that_somebody_deletes(private: Model, secret: PullSecret) -> None:
-    with private.preloading(*flags(secret)) as preload:
-        kubectl("-n", secret.namespace, "delete", "pod", pod_of(private)["metadata"]["name"])
-        secret.make()
-        found = preload.ended()
-
-    assert (found.status, private.labels("n2"), private.jobs()) == (0, {"warm"}, []), found.stderr
-
-
 def test_one_whose_node_is_drained_and_the_next_waits_until_it_is_uncordoned(
-    private: Model, secret: PullSecret
+    n2: None, private: Model, secret: PullSecret
 ) -> None:
-    with private.preloading(*flags(secret)) as preload:
+    with private.preloading(*flags("n2", secret)) as preload:
         pod_of(private)
         with drained():
             line = preload.until("n2  Waiting .*uncordon")

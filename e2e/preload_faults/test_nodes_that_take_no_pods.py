@@ -71,7 +71,6 @@ def test_a_tainted_node_is_refused_and_with_the_flag_that_is_named_preloaded(
     assert (again.status, again.states, model.labels("n2")) == (0, {"n2": "Warm"}, {"warm"})
 
 
-@pytest.mark.xfail(strict=True, reason="it names the flag twice, and of two only the last counts")
 def test_the_flag_that_is_named_for_two_taints_tolerates_both(model: Model, flags: tuple[str, ...]) -> None:
     with tainted("gpu=h100:NoSchedule", "team=b:NoExecute"):
         refused = model.preload(*flags)

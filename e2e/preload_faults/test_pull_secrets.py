@@ -59,7 +59,6 @@ class TestAWrongOneInImageMode:
     def test_it_ends_by_its_time(self, wrong: Wrong) -> None:
         assert (wrong.found.status, wrong.left) == (10, set())
 
-    @pytest.mark.xfail(strict=True, reason="the Job ends by the same time: the pod that is deleted covers the reason")
     def test_it_is_named_at_the_end_too(self, wrong: Wrong) -> None:
         assert "secret hub" in wrong.found.stderr.partition("deadline: 1 node not warm")[2]
 

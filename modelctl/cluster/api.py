@@ -77,10 +77,12 @@ class Cluster:
         NotFound: 404. Invalid: 400, 422. Conflict: 409, again and again.
     """
 
-    def __init__(self, context: str, kubeconfig: str = "") -> None:
+    def __init__(self, context: str, kubeconfig: str = "", stop: threading.Event | None = None) -> None:
+        """Take a context of a kubeconfig, kubectl's when empty; nothing is asked any more once `stop` is set."""
         from kubernetes import client, config
 
         self.context = context
+        self._stop = stop or threading.Event()
         self._kubeconfig = kubeconfig
         settings = client.Configuration()
         settings.retries = False
@@ -237,6 +239,8 @@ class Cluster:
         brief: bool = False,
     ) -> Object:
         """Ask once."""
+        if self._stop.is_set():
+            raise BadAnswer(f"cluster {self.context}", why="the command was ended before it was asked")
         read_s = _READ_S if self._answered and not brief else _BRIEF_READ_S
         response = self._open(method, path, query, body=body, media_type=media_type, read_s=read_s)
         with self.connection(path):

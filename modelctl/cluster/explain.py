@@ -293,6 +293,10 @@ def _seen(event: Object) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text of others as one line that is not too long, without what would move a terminal's cursor."""
+    """Return text of others as one line without what would move a terminal's cursor.
+
+    A long one is cut in its middle: what went wrong stands at the end.
+    """
     line = "".join(char for char in " ".join(text.split()) if char.isprintable())
-    return line if len(line) <= _LONGEST else line[:_LONGEST] + "..."
+    half = _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} ... {line[-half:]}"

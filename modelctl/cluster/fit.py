@@ -79,7 +79,7 @@ def _tainted(node: Object, tolerations: Sequence[Object]) -> Fit | None:
     if not taints:
         return None
     written = [_written(taint) for taint in taints]
-    hint = " ".join(f"--tolerations {text}" for text in written)
+    hint = f"--tolerations {','.join(written)}"
     return Fit(state="Tainted", why=f"not tolerated: {', '.join(written)}", hint=hint)
 
 

@@ -192,7 +192,7 @@ def side_by_side(
 
     def one(context: str) -> Result:
         try:
-            return work(Cluster(context, kubeconfig))
+            return work(Cluster(context, kubeconfig, stop))
         except ModelctlError as error:
             return failed(context, one_line(error))
 

@@ -158,7 +158,7 @@ class NodeJobs:
         row = one.row
         before = visible(row)
         row.seconds = round(time.monotonic() - one.at, 1)
-        ended = self._judged(one, own, proved) if own else self._without_pod(one)
+        ended = self._judged(one, own, proved) if own else self._without_pod(one, proved)
         if visible(row) != before:
             tell(row)
         return ended
@@ -199,8 +199,8 @@ class NodeJobs:
             one.row.state = "Retrying"
         return bool(failed)
 
-    def _without_pod(self, one: _Started) -> bool:
-        """Find out why a Job has no pod; say whether it has ended."""
+    def _without_pod(self, one: _Started, proved: Callable[[NodeRow, Outcome], None]) -> bool:
+        """Find out why a Job has no pod; say whether it has ended. A watch may be silent about one that there is."""
         row = one.row
         job = self._asked(one)
         if job is None:
@@ -208,7 +208,11 @@ class NodeJobs:
         if not job or job["metadata"]["uid"] != one.uid:
             row.state, row.why, row.hint = "Deleted", f"somebody deleted Job {one.name}", "the same command again"
             return True
-        if _condition(job, "Complete") or _condition(job, "Failed").get("reason") == "DeadlineExceeded":
+        if _condition(job, "Complete"):
+            pods = self._cluster.pods(self._preload.namespace, f"batch.kubernetes.io/job-name={one.name}")
+            own = _by_owner(pods).get(one.uid, [])
+            return self._judged(one, own, proved) if own else self._restarted(one)
+        if _condition(job, "Failed").get("reason") == "DeadlineExceeded":
             return self._restarted(one)
         events = self._recent_events(row)
         own = [event for event in events if event.get("involvedObject", {}).get("uid") == one.uid]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from modelctl.cluster.api import Cluster
 from modelctl.cluster.fit import judge
 from modelctl.cluster.following import Followed
-from modelctl.cluster.labels import COMPONENT_LABEL, Object
+from modelctl.cluster.labels import COMPONENT_LABEL, NODE_ANNOTATION, Object
 from modelctl.cluster.outcome import Outcome, outcome
 from modelctl.cluster.preloading import (
     HOST_NAMESPACE,
@@ -89,13 +89,15 @@ class _Run:
         nodes = self._cluster.nodes(self._options.selector)
         selector = selector_of(self._preload.digest, "preload", "hold")
         with self._cluster.following(self._preload.namespace, selector) as followed:
-            self.report.nodes = self._plan(nodes, followed.next(TICK_S))
+            pods = followed.next(TICK_S)
+            self.report.nodes = self._plan(nodes, pods)
             fit = [row for row in self.report.nodes if row.state == "Fit"]
             self._watcher.planned(self.report)
             around, after = self._around(), self._after()
             if self._options.dry_run == "client":
                 self.report.objects = [*around, *(preload_job(self._preload, row.name) for row in fit), *after]
             else:
+                self._clean_up(pods)
                 self._go(followed, fit, around, after)
 
     def _plan(self, nodes: Sequence[Object], pods: Sequence[Object]) -> list[NodeRow]:
@@ -128,10 +130,20 @@ class _Run:
                 return name, None
 
         found = [ask(name) for name in names[:1]]
-        if found and found[0][1]:
+        if found and not found[0][1]:
+            self.report.why += "; free disk is not known: no right to nodes/proxy, or a silent kubelet"
+        elif found:
             with ThreadPoolExecutor(_ASKERS) as pool:
                 found += pool.map(ask, names[1:])
         return {name: stats for name, stats in found if stats}
+
+    def _clean_up(self, pods: Sequence[Object]) -> None:
+        """Delete the Jobs that an earlier run left on nodes which it had labelled."""
+        done = {row.name for row in self.report.nodes if row.state in ("Warm", "Held")}
+        for pod in pods if not self._options.dry_run else ():
+            if (pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION) in done:
+                job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+                self._cluster.delete("Job", self._preload.namespace, job)
 
     def _around(self) -> list[Object]:
         """Return what the Jobs need: in host mode a namespace of their own, when it is not there, and the CA."""

@@ -162,8 +162,8 @@ def _side_by_side(regions: Sequence[_Region], options: RegionOptions) -> None:
 
 def _finish(futures: Sequence[Future[None]]) -> None:
     """Wait for all; raise at once what is no region's failure."""
-    wait(futures, return_when=FIRST_EXCEPTION)
-    for future in futures:
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
         future.result()
 
 

@@ -182,17 +182,20 @@ class RemoteStore:
             return {}
         return parse_list(raw, f"{self}:{tag}")
 
-    def _write_list(self, subject: Digest, entries: Entries) -> Entries:
-        """Replace that list; return it less what is gone, where a registry takes no index that names it."""
+    def _write_list(self, subject: Digest, entries: Entries, tries: int = 3) -> Entries:
+        """Replace that list; return it less what is gone, where a registry takes no index that names it.
+
+        distribution 2.8 does not know, for a moment, a manifest that another writer puts again; so it is asked again.
+        """
         raw = render_list(entries)
         index = Descriptor(media_type=media_types.OCI_INDEX, digest=digest_of(raw), size=len(raw))
         try:
             self._put(index, raw, fallback_tag(subject))
         except BadAnswer:
-            there = {digest: entry for digest, entry in entries.items() if self._has_manifest(digest)}
-            if there == entries:
+            if tries == 1:
                 raise
-            return self._write_list(subject, there)
+            there = {digest: entry for digest, entry in entries.items() if self._has_manifest(digest)}
+            return self._write_list(subject, there, tries - 1)
         return entries
 
     def _has_manifest(self, digest: str) -> bool:

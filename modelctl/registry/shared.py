@@ -24,9 +24,12 @@ BLOCKS = 128
 
 _SPARE = 64
 
-GRACE_S = 1.0
+GRACE_S = 2.0
 SHARE = 0.05
-"""A member waits for those behind it, in all, so long and this share of the time that has gone by."""
+"""A member waits for slower ones, in all, so long and this share of the time that has gone by."""
+
+_LOOK_S = 0.05
+"""Those who wait look so often whether that is worth it [s]."""
 
 Opener = Callable[[Descriptor, bool], Blob]
 """Opens a blob. The flag says whether somebody has read of it already, so that it may be had elsewhere."""
@@ -45,7 +48,7 @@ class SharedReads:
         self._members: set[str] = set()
         self._settled: dict[Digest, set[str]] = defaultdict(set)
         self._groups: dict[Digest, list[_Group]] = defaultdict(list)
-        self._patience: dict[str, _Patience] = defaultdict(_Patience)
+        self._pace: dict[str, _MemberPace] = defaultdict(_MemberPace)
 
     @property
     def memory(self) -> int:
@@ -74,7 +77,7 @@ class SharedReads:
     def open(self, name: str, descriptor: Descriptor) -> SharedBlob:
         """Open a blob for a member."""
         with self._lock:
-            self._patience[name].readers += 1
+            self._pace[name].readers += 1
         return SharedBlob(self, name, descriptor)
 
     def open_alone(self, descriptor: Descriptor) -> Blob:
@@ -100,7 +103,7 @@ class SharedReads:
         """End a reader."""
         with self._lock:
             self._give_back(reader)
-            self._patience[reader.name].readers -= 1
+            self._pace[reader.name].readers -= 1
             if reader.group and reader in reader.group.readers:
                 reader.group.readers.remove(reader)
             self._trim(reader.group)
@@ -112,13 +115,14 @@ class SharedReads:
         if block:
             reader.block = block
             block.users += 1
+            self._pace[reader.name].lent[reader] = time.monotonic()
             return block.data[reader.position - block.offset : block.length]
         if group.error:
             raise group.error
         if group.reading:
             group.changed.wait()
-        elif group.begun or self._begin(group, self._patience[reader.name]):
-            block = self._take(self._patience[reader.name])
+        elif group.begun or self._begin(group, self._pace[reader.name]):
+            block = self._take(self._pace[reader.name])
             if block:
                 self._fill(group, block)
         return None
@@ -148,19 +152,19 @@ class SharedReads:
         groups.append(group)
         return group
 
-    def _begin(self, group: _Group, patience: _Patience) -> bool:
+    def _begin(self, group: _Group, pace: _MemberPace) -> bool:
         """Begin where the last of the readers is: of uploads that are gone on with none is at byte 0.
 
         Then it is worth waiting for all; at byte 0 those who come later find its blocks.
         """
         goes_on = min(one.position for one in group.readers) > 0
-        if goes_on and group.expected and patience.left_s() > 0:
-            patience.wait(group.changed)
+        if goes_on and group.expected and pace.left_s() > 0:
+            pace.wait(group.changed, 0.0)
             return False
         group.begin()
         return True
 
-    def _take(self, patience: _Patience) -> _Block | None:
+    def _take(self, pace: _MemberPace) -> _Block | None:
         """Return a block to fill; or wait for one, or let those go who hold most, and return None."""
         if self._unused:
             return self._unused.pop()
@@ -170,8 +174,9 @@ class SharedReads:
         group = max((group for groups in self._groups.values() for group in groups), key=_Group.idle)
         if not group.idle():
             self._freed.wait()
-        elif patience.left_s() > 0:
-            patience.wait(self._freed)
+        elif pace.left_s() > 0:
+            slowest = min(self._pace[name].rate() for name in group.last())
+            pace.wait(self._freed, slowest)
         else:
             group.drop_last()
             self._trim(group)
@@ -199,6 +204,7 @@ class SharedReads:
     def _give_back(self, reader: SharedBlob) -> None:
         block, reader.block = reader.block, None
         if block:
+            self._pace[reader.name].sent(reader, block.length)
             block.users -= 1
             self._free(block)
             self._freed.notify_all()
@@ -315,6 +321,11 @@ class _Group:
         """Count the blocks that nobody has, but that are kept for those who are behind."""
         return sum(not block.users for block in self.blocks)
 
+    def last(self) -> set[str]:
+        """Return the members that are furthest behind."""
+        last = min((one.position for one in self.readers), default=0)
+        return self.expected or {one.name for one in self.readers if one.position == last}
+
     def drop_last(self) -> None:
         """Let those go who are furthest behind."""
         if self.expected:
@@ -324,18 +335,38 @@ class _Group:
         self.readers = [one for one in self.readers if one.position > last]
 
 
-class _Patience:
-    """What is left of the time that a member waits; while others of its `readers` go on, waiting costs less of it."""
+class _MemberPace:
+    """How fast a member is, and what is left of the time that it waits for slower ones.
+
+    While others of its `readers` go on, waiting costs less of that. `lent` is since when its readers have their blocks.
+    """
 
     def __init__(self) -> None:
         self.readers = 0
+        self.lent: dict[SharedBlob, float] = {}
+        self._sent = 0
+        self._busy_s = self._waited_s = 0.0
         self._began = time.monotonic()
-        self._spent_s = 0.0
+
+    def sent(self, reader: SharedBlob, size: int) -> None:
+        """Take note that a reader is done with a block."""
+        self._busy_s += time.monotonic() - self.lent.pop(reader)
+        self._sent += size
+
+    def rate(self) -> float:
+        """Return how fast one reader of it sends, on average [bytes/s], not counting how long it waits."""
+        now = time.monotonic()
+        return self._sent / max(self._busy_s + sum(now - since for since in self.lent.values()), 1e-6)
 
     def left_s(self) -> float:
-        return (GRACE_S + SHARE * (time.monotonic() - self._began) - self._spent_s) * max(1, self.readers)
+        return GRACE_S + SHARE * (time.monotonic() - self._began) - self._waited_s
 
-    def wait(self, condition: threading.Condition) -> None:
+    def wait(self, condition: threading.Condition, rate: float) -> None:
+        """Wait a moment for one that sends at `rate`.
+
+        For one as fast it costs nothing, since each is behind at times; for one half as fast half of the time.
+        """
         began = time.monotonic()
-        condition.wait(self.left_s())
-        self._spent_s += (time.monotonic() - began) / max(1, self.readers)
+        condition.wait(_LOOK_S)
+        cost = max(0.0, 1 - rate / max(self.rate(), 1.0))
+        self._waited_s += cost * (time.monotonic() - began) / max(1, self.readers)

@@ -115,7 +115,7 @@ def test_a_tainted_node_is_told_with_what_would_tolerate_it() -> None:
     found = judge(node("gpu=yes:NoSchedule", "team:NoExecute", "soft:PreferNoSchedule"), IMAGE, stats())
     assert found.state == "Tainted"
     assert found.why == "not tolerated: gpu=yes:NoSchedule, team:NoExecute"
-    assert found.hint == "--tolerations gpu=yes:NoSchedule --tolerations team:NoExecute"
+    assert found.hint == "--tolerations gpu=yes:NoSchedule,team:NoExecute"
 
 
 @pytest.mark.parametrize(

@@ -192,12 +192,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return False
             connection.send(data)
             left, room = left - len(data), room - len(data) if room > 0 else room
-            if kind == "hold-request" and not room:
-                fault.let_go.wait(60)
-                room = -1
             if self.command == "PATCH":
                 with self.proxy.lock:
                     self.proxy.patched += len(data)
+            if fault and kind == "hold-request" and not room:
+                fault.let_go.wait(60)
+                room = -1
         if kind == "stall-request":
             self._stall()
         return kind not in ("cut-request", "stall-request")
