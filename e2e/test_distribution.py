@@ -56,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def layout(model: Path) -> str:
-    pack_model(model, model.parent / "layout")
+    pack_model(model, model.parent / "layout", provenance=False)
     return f"oci:{model.parent}/layout:v1"
 
 

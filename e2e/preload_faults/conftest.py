@@ -13,8 +13,8 @@ import pytest
 from e2e.kubernetes.conftest import authfile, busybox, cache, namespace, private_registry, registry, tools
 from e2e.kubernetes.manifests import pack
 from e2e.kubernetes.namespace import kubectl
-from e2e.kubernetes.node import node_exec
 from e2e.preload_faults.model import Model
+from e2e.preload_faults.trouble import settled
 from tests.models import write_model
 
 __all__ = ["authfile", "busybox", "cache", "namespace", "private_registry", "registry", "tools"]
@@ -31,22 +31,17 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def image(tools: str) -> str:
     """The image of modelctl, which n1 has: no test waits for it."""
-    bring("n1", tools)
+    settled("n1", tools)
     return tools
 
 
 @pytest.fixture(scope="module")
 def n2(tools: str) -> Iterator[None]:
-    """Have n2 for the tests of a file, with the image of modelctl: they take its power, its disk, its network."""
+    """Have n2 for the tests of a file: they take its power, its disk, its network."""
     with Path(os.environ["CLUSTER_DIR"], "n2.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        bring("n2", tools)
+        settled("n2", tools)
         yield
-
-
-def bring(node: str, image: str) -> None:
-    """Let the runtime of a node pull an image."""
-    node_exec(node, "ctr", "--namespace", "k8s.io", "images", "pull", "--plain-http", image)
 
 
 @pytest.fixture(scope="session")

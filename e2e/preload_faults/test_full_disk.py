@@ -15,7 +15,7 @@ from e2e.command import Ended
 from e2e.kubernetes.model import Told, on
 from e2e.kubernetes.namespace import Namespace, kubectl, new_namespace
 from e2e.preload_faults.model import Model
-from e2e.preload_faults.trouble import full_disk, make_room, on_disk, slow_network, wait_until
+from e2e.preload_faults.trouble import full_disk, make_room, on_disk, settled, slow_network, wait_until
 
 pytestmark = [pytest.mark.usefixtures("n2"), pytest.mark.timeout(600)]
 
@@ -128,6 +128,10 @@ class TestImageMode:
 
 
 class TestHostMode:
+    @pytest.fixture(autouse=True)
+    def n2_settled(self, n2: None, tools: str) -> None:
+        settled("n2", tools)
+
     def test_what_does_not_fit_is_not_begun_and_with_room_the_job_goes_on(
         self, new_model: Callable[..., Model]
     ) -> None:

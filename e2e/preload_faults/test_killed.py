@@ -21,10 +21,10 @@ from tests.fakes.kube_api import Fault
 from tests.fakes.kube_proxy import HungUp, kube_proxy
 
 AT_ONCE = 4
-REQUESTS = 10
-"""A preload of one node makes 8 in image mode and 9 in host mode, and some more when it has to wait."""
+PRELOAD = (1, *range(5, 11))
+"""Which requests: it makes 8 in image mode and 9 in host mode, some more when it has to wait; at first it only reads."""
 
-UNLOAD_REQUESTS = 12
+UNLOAD = (1, *range(3, 13))
 
 
 class Swept(NamedTuple):
@@ -51,7 +51,7 @@ def kill_at(number: int, model: Model, verb: str, *flags: str) -> None:
 
 
 def sweep(new_model: Callable[..., Model], *flags: str) -> dict[int, Swept]:
-    """Kill a preload at each of its requests, each time of another model, and give the command again."""
+    """Kill a preload at its requests, each time of another model, and give the command again."""
 
     def killed(number: int) -> Swept:
         model = new_model()
@@ -59,9 +59,8 @@ def sweep(new_model: Callable[..., Model], *flags: str) -> dict[int, Swept]:
         again = model.preload(*flags)
         return Swept(again.status, again.states, model.labels("n1"), len(model.jobs()))
 
-    numbers = range(1, REQUESTS + 1)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(numbers, pool.map(killed, numbers), strict=True))
+        return dict(zip(PRELOAD, pool.map(killed, PRELOAD), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +108,8 @@ def unloaded(host_namespace: str, new_model: Callable[..., Model]) -> dict[int, 
         again = model.unload(*on("n1"))
         return Unloaded(again.status, model.labels("n1"), len(model.jobs()), model.digest in models("n1"))
 
-    numbers = range(1, UNLOAD_REQUESTS + 1)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(numbers, pool.map(killed, numbers), strict=True))
+        return dict(zip(UNLOAD, pool.map(killed, UNLOAD), strict=True))
 
 
 class TestUnloadKilledAtAnyRequest:

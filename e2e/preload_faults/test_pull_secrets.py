@@ -60,7 +60,7 @@ class TestAWrongOneInImageMode:
         assert (wrong.found.status, wrong.left) == (10, set())
 
     def test_it_is_named_at_the_end_too(self, wrong: Wrong) -> None:
-        assert "secret hub" in wrong.found.stderr.partition("deadline: 1 node not warm")[2]
+        assert "secret hub" in wrong.found.stderr.partition("timed-out: 1 node not warm")[2]
 
     def test_when_it_is_mended_the_same_command_goes_on(self, wrong: Wrong) -> None:
         assert (wrong.again.status, wrong.again.states) == (0, {"n1": "Warm"}), wrong.again.words

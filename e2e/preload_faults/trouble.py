@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from e2e.command import CommandFailed, ended, run
+from e2e.kubernetes.namespace import kubectl
 from e2e.kubernetes.node import node_exec
 
 _DISK = "/var/lib/modelctl"
@@ -26,13 +27,19 @@ def slow_network(node: str, rate: str) -> Iterator[None]:
 
 @contextmanager
 def full_disk(node: str, free: int) -> Iterator[None]:
-    """Leave so much of a node's disk free [bytes], that of its runtime and of its models."""
+    """Leave so much of a node's disk free [bytes], where its runtime and its models lie; or less: others write, too."""
     available = int(node_exec(node, "df", "--output=avail", "--block-size=1", _DISK).split()[-1])
-    node_exec(node, "fallocate", "-l", str(available - free), _FILLER)
     try:
+        ended("cluster", "exec", node, "--", "fallocate", "-l", str(available - free), _FILLER)
         yield
     finally:
         make_room(node)
+
+
+def settled(node: str, image: str) -> None:
+    """Wait until pods may start on a node, and bring it an image: a kubelet whose disk was full has removed that."""
+    wait_until("no taint", lambda: not kubectl("get", "node", node, "-o", "jsonpath={.spec.taints}"))
+    node_exec(node, "ctr", "--namespace", "k8s.io", "images", "pull", "--plain-http", image)
 
 
 def make_room(node: str) -> None:
