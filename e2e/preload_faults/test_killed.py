@@ -22,7 +22,7 @@ from tests.fakes.kube_proxy import HungUp, kube_proxy
 
 AT_ONCE = 4
 PRELOAD = (1, *range(5, 11))
-"""Which requests: it makes 8 in image mode and 9 in host mode, some more when it has to wait; at first it only reads."""
+"""Which requests: it makes 8 in image mode and 9 in host mode, more when it has to wait; at first it only reads."""
 
 UNLOAD = (1, *range(3, 13))
 
