@@ -83,8 +83,8 @@ def test_one_that_is_evicted_while_it_pulls_and_the_next_goes_on_with_what_is_th
         with slow_network("n2", "20mbit"):
             wait_until("a part", lambda: on_disk("n2", model.partial) > 1 << 20)
             evict(pod_of(model))
-        line = preload.until("n2  Retrying")
-        kept = on_disk("n2", model.partial)
+            line = preload.until("n2  Retrying")
+            kept = on_disk("n2", model.partial)
         counted = failures(model)
         found = preload.ended()
 

@@ -24,7 +24,7 @@ AT_ONCE = 4
 PRELOAD = (1, *range(5, 11))
 """Which requests: it makes 8 in image mode and 9 in host mode, more when it has to wait; at first it only reads."""
 
-UNLOAD = (1, *range(3, 13))
+UNLOAD = (1, *range(3, 15))
 
 
 class Swept(NamedTuple):
@@ -116,11 +116,9 @@ class TestUnloadKilledAtAnyRequest:
     def test_the_same_command_ends_well_and_leaves_no_label(self, unloaded: dict[int, Unloaded]) -> None:
         assert {number: found[:2] for number, found in unloaded.items()} == dict.fromkeys(unloaded, (0, set()))
 
-    @pytest.mark.xfail(strict=True, reason="killed after it took the labels: no node is known to have files any more")
     def test_and_no_files(self, unloaded: dict[int, Unloaded]) -> None:
         assert [number for number, found in unloaded.items() if found.is_on_disk] == []
 
-    @pytest.mark.xfail(strict=True, reason="killed before the clean-up: a node without labels is not looked at")
     def test_and_no_job(self, unloaded: dict[int, Unloaded]) -> None:
         assert [number for number, found in unloaded.items() if found.jobs] == []
 
@@ -195,4 +193,6 @@ class TestInterruptedBeforeAnythingWasCreated:
 
     def test_no_job_is_created_any_more(self, refused: tuple[Ended, int]) -> None:
         assert refused[1] == 0
+
+    def test_and_it_says_that_none_goes_on(self, refused: tuple[Ended, int]) -> None:
         assert "; 0 Jobs go on without this command\n" in refused[0].stderr

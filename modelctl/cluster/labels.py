@@ -34,6 +34,17 @@ MANAGED = "app.kubernetes.io/managed-by=modelctl"
 """Selects what came out of `render`, `preload` and `unload`."""
 
 
+def component_of(found: Object) -> str:
+    """Return what an object or pod does, empty when it does not say."""
+    return str((found["metadata"].get("labels") or {}).get(COMPONENT_LABEL, ""))
+
+
+def node_of(found: Object) -> str:
+    """Return the node that a Job or its pod is for, or that a pod runs on; empty when there is none yet."""
+    annotations = found["metadata"].get("annotations") or {}
+    return str(annotations.get(NODE_ANNOTATION) or found["spec"].get("nodeName", ""))
+
+
 def short(digest: Digest) -> str:
     """Return the 16 hex digits that stand for a digest in labels and names."""
     return digest.removeprefix("sha256:")[:16]

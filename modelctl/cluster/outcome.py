@@ -21,7 +21,7 @@ from modelctl.cluster.explain import (
     statuses_of,
 )
 from modelctl.cluster.fit import judge
-from modelctl.cluster.labels import COMPONENT_LABEL, Object
+from modelctl.cluster.labels import Object, component_of
 from modelctl.cluster.preloading import Preload
 from modelctl.cluster.quantities import mib, parse_quantity
 from modelctl.core.errors import Denied, NotFound, Partial
@@ -85,7 +85,7 @@ def outcome(pod: Object, events: Sequence[Object], preload: Preload, node: Objec
         node: The one that it is for, if known: a scheduler does not say which taint keeps a pod from it.
     """
     ends = {end.container: end for end in map(_ended, statuses_of(pod)) if end}
-    component = pod["metadata"]["labels"][COMPONENT_LABEL]
+    component = component_of(pod)
     disk = preload.mode == "host" and component != "remove" and _pulled(ends.get("pull"), preload)
     last = ends.get(_MAIN[component])
     if component == "remove" and last and last.status in (0, NotFound.exit_status):
@@ -206,7 +206,7 @@ def _capped(pod: Object, name: str, preload: Preload) -> Explained | None:
 
 
 def _under_way(pod: Object, events: Sequence[Object], preload: Preload, node: Object | None, *, disk: bool) -> Outcome:
-    component = pod["metadata"]["labels"][COMPONENT_LABEL]
+    component = component_of(pod)
     running = [status["name"] for status in statuses_of(pod) if "running" in status.get("state", {})]
     refused = _refused_by(node, preload)
     silent = refused if refused and refused.state == "NotReady" else None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from modelctl.cluster.fit import judge
 from modelctl.cluster.following import Followed
-from modelctl.cluster.labels import COMPONENT_LABEL, NODE_ANNOTATION, Object
+from modelctl.cluster.labels import Object, component_of, node_of
 from modelctl.cluster.outcome import Outcome, outcome
 from modelctl.cluster.preloading import Preload, preload_job, selector_of
 from modelctl.core.reference import Reference
@@ -63,7 +63,7 @@ class _Fix:
         """Believe holders, and Jobs that ended well without anybody having looked."""
         rows: list[NodeRow] = []
         for pod in sorted(pods, key=_is_holder, reverse=True):
-            name = _node_of(pod)
+            name = node_of(pod)
             found = outcome(pod, (), preload)
             is_holder = _is_holder(pod)
             if not (is_holder or found.warm) or is_ending(pod) or name in {row.name for row in rows}:
@@ -110,9 +110,4 @@ class _Fix:
 
 
 def _is_holder(pod: Object) -> bool:
-    return bool(pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold")
-
-
-def _node_of(pod: Object) -> str:
-    annotations = pod["metadata"].get("annotations") or {}
-    return str(annotations.get(NODE_ANNOTATION) or pod["spec"].get("nodeName", ""))
+    return component_of(pod) == "hold"

@@ -129,20 +129,24 @@ class NodeJobs:
     def _apply(self, row: NodeRow, *, dry_run: bool) -> Object | None:
         """Apply a node's Job; one of an earlier run that has failed, or that is another, is replaced."""
         job = self._make(self._preload, row.name)
-        row.state, row.why, row.hint = "Waiting", "", ""
+        row.why, row.hint = "", ""
         try:
-            try:
-                applied = self._cluster.apply(job, dry_run=dry_run)
-            except Invalid:
-                if dry_run or not self._delete(job):
-                    raise
-                return self._cluster.apply(job)
-            if dry_run or not _condition(applied, "Failed"):
-                return applied
-            return self._again(job)
+            applied = self._applied(job, dry_run=dry_run)
         except (Denied, Invalid, NotFound) as error:
             row.state, row.why, row.hint = "Failed", error.why, error.hint
             return None
+        row.state = "Waiting"
+        return applied
+
+    def _applied(self, job: Object, *, dry_run: bool) -> Object:
+        try:
+            applied = self._cluster.apply(job, dry_run=dry_run)
+        except Invalid:
+            if dry_run or not self._delete(job):
+                raise
+            return self._cluster.apply(job)
+        failed = not dry_run and _condition(applied, "Failed")
+        return self._again(job) if failed else applied
 
     def _again(self, job: Object) -> Object:
         self._delete(job)
@@ -273,6 +277,11 @@ def _by_owner(pods: Iterable[Object]) -> dict[str, list[Object]]:
         owners: list[Object] = pod["metadata"].get("ownerReferences") or [{}]
         found[owners[0].get("uid", "")].append(pod)
     return found
+
+
+def has_ended(job: Object) -> bool:
+    """Say whether a Job has done its work, or has given up."""
+    return bool(_condition(job, "Complete") or _condition(job, "Failed"))
 
 
 def _condition(job: Object, kind: str) -> Object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelctl.cluster.api import Cluster
-from modelctl.cluster.labels import COMPONENT_LABEL, Object, disk_label, warm_label
+from modelctl.cluster.labels import Object, component_of, disk_label, warm_label
 from modelctl.cluster.outcome import outcome
 from modelctl.cluster.preloading import Preload
 from modelctl.core.choices import PreloadMode
@@ -12,7 +12,7 @@ from modelctl.packing.artifact import Artifact
 
 def holds(pod: Object, preload: Preload) -> bool:
     """Say whether a pod is a holder that has all of the model in memory, and stays."""
-    is_holder = pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold" and not is_ending(pod)
+    is_holder = component_of(pod) == "hold" and not is_ending(pod)
     return is_holder and outcome(pod, (), preload).warm
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from modelctl.cluster.api import Cluster
 from modelctl.cluster.fit import judge
 from modelctl.cluster.following import Followed
-from modelctl.cluster.labels import COMPONENT_LABEL, NODE_ANNOTATION, Object
+from modelctl.cluster.labels import Object, component_of, node_of
 from modelctl.cluster.outcome import Outcome, outcome
 from modelctl.cluster.preloading import (
     HOST_NAMESPACE,
@@ -141,7 +141,7 @@ class _Run:
         """Delete the Jobs that an earlier run left on nodes which it had labelled."""
         done = {row.name for row in self.report.nodes if row.state in ("Warm", "Held")}
         for pod in pods if not self._options.dry_run else ():
-            if (pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION) in done:
+            if component_of(pod) == "preload" and node_of(pod) in done:
                 job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
                 self._cluster.delete("Job", self._preload.namespace, job)
 
@@ -187,7 +187,7 @@ class _Run:
         while waiting and not self._limits.over:
             for pod in followed.next(TICK_S):
                 row = waiting.get(pod["spec"].get("nodeName", ""))
-                if row and pod["metadata"]["labels"].get(COMPONENT_LABEL) == "hold":
+                if row and component_of(pod) == "hold":
                     found, before = outcome(pod, (), self._preload), visible(row)
                     row.state, row.why, row.hint = "Held" if found.warm else "Holding", found.why, found.hint
                     if found.warm:

@@ -67,7 +67,7 @@ class Player:
         """Do with an object that was applied what the cluster does."""
         if applied["kind"] == "Job":
             self.most = max(self.most, len(self._api.objects.get("jobs", [])))
-            if not self.pods_of(applied):
+            if not applied["spec"].get("suspend") and not self.pods_of(applied):
                 self.started.append(applied["metadata"]["annotations"][NODE])
                 self._run_job(applied)
         elif applied["kind"] == "DaemonSet":

@@ -50,7 +50,21 @@ def test_files_of_host_mode_are_removed_after_the_labels(api: KubeApi, fleet: Fl
 
     assert fleet.states("unload") == {"n1": "Removed", "n2": "Removed"}
     kinds = [request.split("?")[0].split("/")[-2] for request in writes(api) if "PATCH" in request]
-    assert (kinds, labels_of(api), names(api, "jobs")) == (["nodes", "nodes", "jobs", "jobs"], NOTHING, [])
+    notes, labels, removals = kinds[:2], kinds[2:4], kinds[4:]
+    assert (notes, labels, removals) == (["jobs"] * 2, ["nodes"] * 2, ["jobs"] * 2)
+    assert (labels_of(api), names(api, "jobs")) == (NOTHING, [])
+
+
+def test_one_that_ended_after_the_labels_is_gone_on_with(api: KubeApi, fleet: Fleet, player: Player) -> None:
+    fleet.states("preload", mode="host")
+    player.started.clear()
+    api.faults = [Fault("DELETE /apis/apps", status=403, message="no")]
+    with pytest.raises(AssertionError):
+        fleet.states("unload")
+    assert (labels_of(api), len(names(api, "jobs")), player.started) == (NOTHING, 2, [])
+
+    assert fleet.states("unload") == {"n1": "Removed", "n2": "Removed"}
+    assert (sorted(player.started), names(api, "jobs")) == (["n1", "n2"], [])
 
 
 def test_only_nodes_that_are_labelled_to_have_files_are_looked_at(
@@ -169,7 +183,11 @@ def test_a_removal_that_the_cluster_refuses_is_of_its_node_only(
     label(api, "n2", published.disk)
     api.faults = [Fault("PATCH /apis/batch", status=403, message="exceeded quota")]
 
-    assert sorted(fleet.states("unload").values()) == ["Failed", "Removed"]
+    states = fleet.states("unload")
+    assert sorted(states.values()) == ["Failed", "Removed"]
+    assert {name for name, labels in labels_of(api).items() if labels} == {
+        name for name, state in states.items() if state == "Failed"
+    }
 
 
 def test_a_selector_is_demanded(api: KubeApi, fleet: Fleet) -> None:
