@@ -1,11 +1,11 @@
-# make demo | test | check | e2e | faults | image | bench | docs | lock: each sets up all it needs. See README.md.
+# make demo | test | check | e2e | image | bench | docs | lock: each sets up all it needs. See README.md.
 
 PYTHON ?= python3
 BIN    := .venv/bin
 RUN    := $(BIN)/python
 COMMANDS = mkdir -p build && $(BIN)/typer modelctl.cli.main utils docs --name modelctl
 
-.PHONY: demo test check e2e faults bench docs lock setup clean
+.PHONY: demo test check e2e bench docs lock setup clean
 
 demo: .venv/demo.stamp build/apt-demo.stamp
 	$(RUN) -m e2e.demo
@@ -23,8 +23,6 @@ check: .venv/dev.stamp
 e2e: .venv/dev.stamp .venv/demo.stamp build/apt.stamp build/go.stamp build/cluster.stamp build/image/index.json
 	$(BIN)/pytest e2e
 	$(RUN) e2e/cluster/cluster run --nodes 2,1 -- $(RUN) -m pytest e2e/kubernetes
-
-faults: .venv/dev.stamp build/apt.stamp build/go.stamp build/cluster.stamp build/image/index.json
 	$(RUN) e2e/cluster/cluster run --nodes 2 --disk n2=1000 -- $(RUN) -m pytest e2e/preload_faults -n 3 --dist loadgroup
 
 bench: .venv/dev.stamp build/apt.stamp build/go.stamp build/cluster.stamp
