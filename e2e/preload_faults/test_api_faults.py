@@ -80,7 +80,7 @@ def test_faults_of_all_kinds_in_host_mode(model: Model) -> None:
 
 
 def test_a_cluster_whose_first_answers_are_that_it_is_busy(model: Model, namespace: Namespace) -> None:
-    with kube_proxy(Fault("GET /version", status=429, headers=SOON, times=2)) as proxy:
+    with kube_proxy(Fault("GET /version", status=429, headers=SOON, times=4)) as proxy:
         found = model.preload(*on("n1"), "-n", namespace.name, "--kubeconfig", proxy.kubeconfig)
 
     assert (found.status, found.states) == (0, {"n1": "Warm"}), found.words

@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from modelctl.cluster.following import Expired, Followed
 from modelctl.cluster.labels import Object
 from modelctl.core.errors import BadAnswer, Conflict, Denied, Invalid, ModelctlError, NotFound, Unavailable
-from modelctl.core.retry import BRIEF, PATIENT, Patience, retry_after, retrying
+from modelctl.core.retry import BRIEF, retry_after, retrying
 
 _CONNECT_S = 5
 _READ_S = 20
@@ -32,6 +33,8 @@ _PIECE = 64 << 10
 _LONGEST = 400
 _BUSY = (429, 500, 502, 503, 504)
 _MANAGER = "modelctl"
+
+_Result = TypeVar("_Result")
 
 _PATHS = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
@@ -175,18 +178,25 @@ class Cluster:
             lambda: self._pages(path, selector),
             lambda version: self._watch(path, selector, version),
         )
-        retrying(followed.load, self._patience())
+        self._retrying(followed.load)
         followed.start()
         try:
             yield followed
         finally:
             followed.stop()
 
-    def _patience(self) -> Patience:
-        return PATIENT if self._answered else BRIEF
+    def _retrying(self, work: Callable[[], _Result]) -> _Result:
+        """Do `work` again as long as the cluster deserves: briefly, until it has answered, if only that it is busy."""
+        if not self._answered:
+            try:
+                return retrying(work, BRIEF)
+            except Unavailable:
+                if not self._answered:
+                    raise
+        return retrying(work)
 
     def _list(self, path: str, selector: str) -> list[Object]:
-        return retrying(lambda: self._pages(path, selector), self._patience())[0]
+        return self._retrying(lambda: self._pages(path, selector))[0]
 
     def _pages(self, path: str, selector: str) -> tuple[list[Object], str]:
         """List once, page by page; return the objects and the resourceVersion at which they were so."""
@@ -222,9 +232,7 @@ class Cluster:
     ) -> Object:
         """Ask until there is an answer; return it."""
         try:
-            return retrying(
-                lambda: self._asked(method, path, query or {}, body=body, media_type=media_type), self._patience()
-            )
+            return self._retrying(lambda: self._asked(method, path, query or {}, body=body, media_type=media_type))
         except _Contended as error:
             raise Conflict(error.what, why=error.why) from error
 
@@ -271,6 +279,7 @@ class Cluster:
                     auth_settings=["BearerToken"],
                 )
             response = self._client.call_api(*request, _request_timeout=(_CONNECT_S, read_s))
+            self._answered |= response.status == HTTPStatus.TOO_MANY_REQUESTS
             if response.status in (200, 201, 202):
                 return response
             said = _said(response.read()) or response.reason

@@ -313,6 +313,11 @@ class TestFaults:
 
         assert time.monotonic() - began < BRIEF.timeout_s
 
+    def test_but_not_one_that_answers_that_it_is_busy(self, api: KubeApi, cluster: Cluster) -> None:
+        api.faults = [Fault("GET", status=429, times=BRIEF.attempts + 1)]
+
+        assert cluster.version() == VERSION
+
     def test_one_that_did_is_given_more_time(self, api: KubeApi, cluster: Cluster) -> None:
         cluster.version()
         api.faults = [Fault("", drop=True, times=BRIEF.attempts)]
