@@ -1,8 +1,8 @@
 """`make bench`: 4 shards x 512 MiB on tmpfs, each process pinned to a core, medians of 5.
 
 Quote the ratios; the machine's own speed is in the columns beside them. BENCH_SHARD_MIB and BENCH_RUNS make it
-shorter; a word behind (`layouts`, `registries`, `sources`, `node`, `help`) runs that part alone. The figures are also
-written to build/bench.json.
+shorter; a word behind (`layouts`, `registries`, `sources`, `regions`, `node`, `help`) runs that part alone. The figures
+are also written to build/bench.json.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from e2e.bench.layouts import bench_pack, bench_pull
 from e2e.bench.measure import CLIENT_CORE, MODELCTL, RUNS, measure, run
 from e2e.bench.model import make_model, quiet_memory
 from e2e.bench.node import bench_node
+from e2e.bench.regions import bench_regions
 from e2e.bench.registries import bench_registries
 from e2e.bench.show import compare
 from e2e.bench.sources import bench_sources
@@ -35,7 +36,7 @@ def bench_help() -> dict[str, Any]:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["layouts", "registries", "sources", "node", "help"]
+    wanted = sys.argv[1:] or ["layouts", "registries", "sources", "regions", "node", "help"]
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="modelctl-bench-", dir="/dev/shm") as name:
         room = Path(name)
@@ -50,6 +51,8 @@ def main() -> None:
                 figures |= bench_registries(room, room / "model", shards, volume)
             if "sources" in wanted:
                 figures |= bench_sources(room, room / "model", shards, volume)
+            if "regions" in wanted:
+                figures |= bench_regions(room, room / "model", volume)
             if "node" in wanted:
                 figures |= bench_node()
     if "help" in wanted:

@@ -1,11 +1,13 @@
 """Blobs read once for several who copy them at about the same time, each at its own pace.
 
 What was read lies in a bounded number of blocks of memory until all who copy the blob have had it. Whoever is so far
-behind that the others would have to wait is let go, and reads on with those who are as far as itself, or alone.
+behind that the others would have to wait is let go, and reads on from a member that has the blob, once there is one;
+where that would take too long, by itself.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import threading
 import time
@@ -28,6 +30,9 @@ GRACE_S = 2.0
 SHARE = 0.05
 """A member waits for slower ones, in all, so long and this share of the time that has gone by."""
 
+PATIENCE_S = 30.0
+"""Who was let go waits so long for a member to have the blob; less than the minute after which servers hang up."""
+
 _LOOK_S = 0.05
 """Those who wait look so often whether that is worth it [s]."""
 
@@ -38,9 +43,9 @@ Opener = Callable[[Descriptor, bool], Blob]
 class SharedReads:
     """The blobs of one artifact for the members of one job. Thread-safe."""
 
-    def __init__(self, open_blob: Opener, readers: int) -> None:
-        """Read with `open_blob`, for at most so many `readers` at once."""
-        self._open = open_blob
+    def __init__(self, open_blob: Opener, readers: int, patience_s: float = PATIENCE_S) -> None:
+        """Read with `open_blob`, for at most so many `readers` at once, of which one waits so long for a copy."""
+        self._open, self._patience_s = open_blob, patience_s
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
         self._most, self._made = max(BLOCKS, readers + _SPARE), 0
@@ -111,6 +116,9 @@ class SharedReads:
     def _step(self, reader: SharedBlob) -> memoryview | None:
         """Return what the reader is to have; or do, or await, one thing that brings that nearer."""
         group = self._group_of(reader)
+        if group is None:
+            self._freed.wait(_LOOK_S)
+            return None
         block = group.block_at(reader.position)
         if block:
             reader.block = block
@@ -127,19 +135,28 @@ class SharedReads:
                 self._fill(group, block)
         return None
 
-    def _group_of(self, reader: SharedBlob) -> _Group:
-        """Return those with whom the reader reads: as before, else others who are where it is, else a new group."""
+    def _group_of(self, reader: SharedBlob) -> _Group | None:
+        """Return those with whom the reader reads: as before, else others who are where it is, else a new group.
+
+        None while it is better to wait for those who are ahead: they will have the blob.
+        """
         if reader.group and reader in reader.group.readers:
             return reader.group
         groups = self._groups[reader.descriptor.digest]
         lead = 0 if reader.group else BLOCK * BLOCKS
         group = next((group for group in groups if group.has_room_at(reader.position, lead)), None)
+        if group is None and self._will_be_had(reader.descriptor.digest):
+            return None
         if group is None:
             group = self._new_group(reader)
         group.readers.append(reader)
         reader.group = group
         self._expect_no_more(reader.name, reader.descriptor.digest)
         return group
+
+    def _will_be_had(self, digest: Digest) -> bool:
+        """Say whether a member will have a blob soon that none has yet."""
+        return not self._settled[digest] and any(group.left_s() < self._patience_s for group in self._groups[digest])
 
     def _new_group(self, reader: SharedBlob) -> _Group:
         """Start to read a blob. Of one who only begins, the others who have to read it are expected to follow."""
@@ -282,6 +299,7 @@ class _Group:
         self.blocks: deque[_Block] = deque()
         self.begun = self.reading = False
         self.end = 0
+        self._start, self._began = 0, time.monotonic()
         self.error: Exception | None = None
 
     def has_room_at(self, position: int, lead: int) -> bool:
@@ -293,9 +311,15 @@ class _Group:
 
     def begin(self) -> None:
         """Begin where the last reader is; those who are far ahead of it read by themselves."""
-        self.begun = True
-        self.end = min(one.position for one in self.readers)
+        self.begun, self._began = True, time.monotonic()
+        self._start = self.end = min(one.position for one in self.readers)
         self.readers = [one for one in self.readers if one.position <= self.end + BLOCK * BLOCKS]
+
+    def left_s(self) -> float:
+        """Return how long its readers will take to the end, at their pace so far [s]."""
+        if not self.readers or self.end == self._start:
+            return math.inf
+        return (self.blob.size - self.end) * (time.monotonic() - self._began) / (self.end - self._start)
 
     def block_at(self, position: int) -> _Block | None:
         return next((block for block in self.blocks if 0 <= position - block.offset < block.length), None)

@@ -32,7 +32,7 @@ storage:
   filesystem: {{rootdirectory: {root}}}
   delete: {{enabled: true}}
 http:
-  addr: 127.0.0.1:{port}
+  addr: {address}:{port}
 {tls}{auth}
 """
 
@@ -62,6 +62,7 @@ def registry(
     tls: bool = False,
     tokens: TokenServer | None = None,
     program: Sequence[str] = DISTRIBUTION,
+    address: str = "127.0.0.1",
 ) -> Iterator[Registry]:
     """Run a registry in the empty folder `root`.
 
@@ -71,6 +72,7 @@ def registry(
         tls: Serve HTTPS, with a certificate for 127.0.0.1 that `ca_file` proves.
         tokens: The realm that it sends clients to.
         program: How to start it; the config file's path is put behind.
+        address: Where it listens.
     """
     root.mkdir(parents=True)
     port = free_port()
@@ -79,6 +81,7 @@ def registry(
     config.write_text(
         _CONFIG.format(
             root=root,
+            address=address,
             port=port,
             tls=f"  tls: {{certificate: {root}/tls.pem, key: {root}/tls.key}}\n" if tls else "",
             auth=_auth(root, password, tokens),
@@ -87,8 +90,8 @@ def registry(
     with (root / "log").open("wb") as log:
         process = subprocess.Popen([*program, str(config)], stdout=subprocess.DEVNULL, stderr=log)
     try:
-        wait_for(port, process, root / "log")
-        yield Registry(f"127.0.0.1:{port}", root, certificate)
+        wait_for(port, process, root / "log", address)
+        yield Registry(f"{address}:{port}", root, certificate)
     finally:
         process.terminate()
         process.wait()
@@ -113,14 +116,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, address: str = "127.0.0.1") -> None:
     """Wait until something listens on `port`; raise with the log when the process ends instead."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args} ended with {process.returncode}: {log.read_text()[-2000:]}")
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((address, port), 1).close()
         except OSError:
             time.sleep(0.02)
         else:

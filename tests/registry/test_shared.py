@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +16,7 @@ from modelctl.core.errors import ModelctlError, Unavailable
 from modelctl.core.media_types import OCI_LAYER
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Descriptor, digest_of
-from modelctl.registry.shared import BLOCK, BLOCKS, SharedReads
+from modelctl.registry.shared import BLOCK, BLOCKS, PATIENCE_S, SharedReads
 from tests.models import noise
 
 DATA = noise(3 * BLOCK + 1000, "shared")
@@ -26,14 +28,19 @@ def described(data: bytes) -> Descriptor:
 
 
 class Origin:
-    """A blob that counts what is read of it [bytes], and fails from byte `breaks` on."""
+    """A blob that counts what is read of it [bytes], and fails from byte `breaks` on.
+
+    `opened` is what had been read each time that it was opened.
+    """
 
     def __init__(self, data: bytes, breaks: int = 1 << 60) -> None:
         self.size, self._data, self._breaks = len(data), data, breaks
         self.read = 0
+        self.opened: list[int] = []
         self._lock = threading.Lock()
 
     def open(self, descriptor: Descriptor, elsewhere: bool) -> Blob:
+        self.opened.append(self.read)
         return self
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -50,8 +57,8 @@ class Origin:
 class Copies:
     """Members that copy one blob, each in a thread, when told to."""
 
-    def __init__(self, origin: Origin, data: bytes, *names: str) -> None:
-        self.reads = SharedReads(origin.open, len(names))
+    def __init__(self, origin: Origin, data: bytes, *names: str, patience_s: float = PATIENCE_S) -> None:
+        self.reads = SharedReads(origin.open, len(names), patience_s)
         self._descriptor = described(data)
         self._members = {name: self.reads.member(name) for name in names}
         self._pool = ThreadPoolExecutor(len(names))
@@ -126,6 +133,43 @@ def test_one_who_was_let_go_gets_the_same_bytes() -> None:
         first = bytes(next(pieces))
         copies.copy("a")
         assert sha256(first + b"".join(map(bytes, pieces))) == sha256(LARGE)
+
+
+def test_one_who_was_let_go_waits_for_another_to_have_the_blob() -> None:
+    origin, far_ahead, numbers = Origin(LARGE), threading.Event(), itertools.count()
+    copies = Copies(origin, LARGE, "a", "b")
+
+    def ahead() -> None:
+        if next(numbers) * BLOCK > len(LARGE) // 4 * 3:
+            far_ahead.set()
+            time.sleep(0.01)
+
+    with closing(copies.reads.open("b", described(LARGE))) as slow, ThreadPoolExecutor() as pool:
+        pieces = slow.pieces(0)
+        next(pieces)
+        first = pool.submit(copies.copy, "a", 0, ahead)
+        far_ahead.wait()
+        list(pieces)
+        assert (first.result(), origin.opened) == (sha256(LARGE), [0, len(LARGE)])
+
+
+def test_but_not_for_one_that_would_take_long() -> None:
+    origin, far_ahead, over, numbers = Origin(LARGE), threading.Event(), threading.Event(), itertools.count()
+    copies = Copies(origin, LARGE, "a", "b", patience_s=0.1)
+
+    def stuck() -> None:
+        if next(numbers) * BLOCK > len(LARGE) // 4 * 3:
+            far_ahead.set()
+            over.wait()
+
+    with closing(copies.reads.open("b", described(LARGE))) as slow, ThreadPoolExecutor() as pool:
+        pieces = slow.pieces(0)
+        next(pieces)
+        pool.submit(copies.copy, "a", 0, stuck)
+        far_ahead.wait()
+        list(pieces)
+        over.set()
+        assert len(origin.opened) == 2
 
 
 def test_what_was_lent_stays_as_it_is_however_far_the_others_are() -> None:
