@@ -87,14 +87,14 @@ class Regions:
             raise SystemExit(f"bench: {process.args} ended with {process.returncode}")
         return Pushed(json.loads(said), usage.ru_maxrss * 1024, time.monotonic() - began)
 
-    def tagged(self, name: str, tag: str) -> bool:
-        """Say whether a region has a tag; one that it has is complete, or this raises."""
+    def check(self, name: str, tag: str) -> None:
+        """Raise when a region has a tag of something that is not complete."""
         server, _ = self.regions[name]
         reference = f"{server.host}/{tag}"
         if subprocess.run([CRANE, "digest", "--insecure", reference], capture_output=True, check=False).returncode:
-            return False
-        subprocess.run([MODELCTL, "verify", reference, "--plain-http", "--depth", "full", "-q"], check=True)
-        return True
+            return
+        verify = [MODELCTL, "verify", reference, "--plain-http", "--depth", "full", "-q"]
+        subprocess.run(verify, check=True, stdout=subprocess.DEVNULL)
 
 
 @contextmanager
@@ -114,7 +114,8 @@ def far_regions(room: Path, models: Mapping[str, Path]) -> Iterator[Regions]:
         os.environ["MODELCTL_CONFIG"] = str(settings)
         for reference, model in models.items():
             to = f"{origin.host}/{reference}"
-            subprocess.run([MODELCTL, "pack", str(model), to, "--plain-http", "-q", "--no-provenance"], check=True)
+            pack = [MODELCTL, "pack", str(model), to, "--plain-http", "-q", "--no-provenance"]
+            subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
         yield Regions(room, origin, origin_link, regions)
 
 
@@ -209,7 +210,7 @@ def _killed(far: Regions, volume: int) -> dict[str, float]:
                 process.wait(moments.uniform(0.2, whole))
             process.kill()
         for name in NAMES:
-            far.tagged(name, "model:v1")
+            far.check(name, "model:v1")
         far.push("model:v1", *NAMES)
         ratios.append((far.sent() - before) / (len(NAMES) * volume))
     return _say(f"{KILLS} single kills", {"bytes sent to the artifact's, at most": max(ratios)})
