@@ -83,7 +83,7 @@ build/cluster.stamp: e2e/cluster/apt.txt e2e/cluster/programs.py build/go.stamp
 
 # The image. Folders are sources too: theirs is the time at which a file went. The last commit stands in its labels.
 .PHONY: image wheels
-PACKED = pyproject.toml README.md LICENSE $(shell find modelctl layouts kube -name __pycache__ -prune -o -print)
+PACKED = pyproject.toml README.md LICENSE .ci/steps/modelctl-step $(shell find modelctl layouts kube -name __pycache__ -prune -o -print)
 
 build/apt-image.stamp: e2e/apt-image.txt
 	e2e/install-apt $<
@@ -94,7 +94,7 @@ build/base.tar: .ci/image/base build/apt-image.stamp
 
 build/wheels/locked.stamp: requirements/runtime.txt requirements/image.txt | .venv/bin/python
 	rm -rf build/wheels
-	$(BIN)/pip wheel -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --no-binary oss2,crcmod \
+	$(BIN)/pip wheel -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
 	  -w build/wheels -r requirements/runtime.txt -r requirements/image.txt
 	touch $@
 

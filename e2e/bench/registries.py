@@ -30,7 +30,8 @@ CRANE, REGCTL = str(GO / "crane"), str(GO / "regctl")
 def bench_registries(room: Path, model: Path, shards: list[Path], volume: int) -> dict[str, Any]:
     os.environ["XDG_CACHE_HOME"] = str(room / "cache")
     layout = room / "ready"
-    subprocess.run([MODELCTL, "pack", str(model), f"oci:{layout}:v1", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    pack = [MODELCTL, "pack", str(model), f"oci:{layout}:v1", "--quiet", "--no-provenance"]  # crane takes one manifest
+    subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
     with pinned_registry(room / "v3", (str(GO / "registry"), "serve")) as server:
         os.environ["REGCTL_CONFIG"] = str(_regctl_config(room, server))
         figures = {

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import http.client
+import socket
 import ssl
+import struct
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -111,6 +113,17 @@ class Pools:
                 ssl_context=context,
             )
         return urllib3.PoolManager(maxsize=32, retries=False, timeout=timeout, ssl_context=context)
+
+
+def block(sock: socket.socket, timeout_s: float) -> None:
+    """Leave a plain socket's timeout to the kernel: Python's own polls before each call, half of a push's CPU.
+
+    From then on `BlockingIOError` says that nothing came or went for so long; `settimeout` takes it back.
+    """
+    timeval = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+    for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, timeval)
+    sock.settimeout(None)
 
 
 def proxy_headers(proxy: str) -> dict[str, str]:

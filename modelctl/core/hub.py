@@ -18,6 +18,7 @@ from modelctl import __version__
 from modelctl.core.access import SourceAccess
 from modelctl.core.errors import BadAnswer, Denied, ModelctlError, Unavailable, UsageProblem
 from modelctl.core.http import BUSY, Pools, drain, read_limited, redacted
+from modelctl.core.learned import learned
 from modelctl.core.paths import check_path
 from modelctl.core.protocols import Blob, BytesBlob
 from modelctl.core.ranges import RangeBlob, changed
@@ -93,7 +94,7 @@ class Hub:
 
         data, headers = retrying(ask)
         try:
-            return msgspec.convert(json.loads(data), type_), headers
+            return msgspec.convert(json.loads(data), learned(type_)), headers
         except (ValueError, RecursionError) as error:
             raise BadAnswer(what, why=f"{redacted(self.endpoint + path)}: {error}") from error
 

@@ -12,17 +12,15 @@ import errno
 import http.client
 import os
 import re
-import socket
 import ssl
-import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from urllib.parse import urlencode, urlsplit
 
 from modelctl.core.chunks import BUFFER
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable, failing
-from modelctl.core.http import MAX_ERROR_SIZE, described, drain
+from modelctl.core.http import MAX_ERROR_SIZE, block, described, drain
 from modelctl.core.pace import allowed
 from modelctl.core.protocols import Blob
 from modelctl.core.retry import retrying
@@ -256,15 +254,17 @@ class Stream:
             for name, value in self._headers.items():
                 self._connection.putheader(name, value)
             self._connection.endheaders()
+        self._plain = not isinstance(self._connection.sock, ssl.SSLSocket)
+        if self._plain:
+            block(self._connection.sock, transport.access.timeout_s)
 
     def send(self, data: memoryview) -> int:
         """Send the next bytes; return how many."""
-        sock = self._connection.sock
-        with self._translated(), nullcontext() if isinstance(sock, ssl.SSLSocket) else _blocking(sock):
+        with self._translated():
             sent = 0
             while sent < len(data):
                 count = allowed(self._transport.paces, len(data) - sent)
-                sock.sendall(data[sent : sent + count])
+                self._connection.sock.sendall(data[sent : sent + count])
                 sent += count
         self.position += len(data)
         return len(data)
@@ -287,10 +287,10 @@ class Stream:
 
     def _send_unread(self, blob: FileBlob, end: int) -> None:
         """Send up to `end` by sendfile(2), or as far as that goes: what is left is read, which says what is wrong."""
-        sock = self._connection.sock
-        if isinstance(sock, ssl.SSLSocket):
+        if not self._plain:
             return
-        with self._translated(), _blocking(sock):
+        sock = self._connection.sock
+        with self._translated():
             while self.position < end:
                 length = allowed(self._transport.paces, end - self.position)
                 try:
@@ -311,6 +311,7 @@ class Stream:
             Denied, BadAnswer: Do not.
         """
         with self._translated():
+            self._connection.sock.settimeout(self._connection.timeout)
             response = self._connection.getresponse()
             body = response.read(MAX_ERROR_SIZE)
         if response.status in (201, 202, 204):
@@ -332,8 +333,9 @@ class Stream:
             yield
         except (OSError, http.client.HTTPException) as error:
             answer = self._early_answer()
+            why = "timed out" if isinstance(error, BlockingIOError) else described(error)
             raise answer or Unavailable(
-                f"registry {self._transport.registry}, upload", why=f"byte {self.position}: {described(error)}"
+                f"registry {self._transport.registry}, upload", why=f"byte {self.position}: {why}"
             ) from error
 
     def _early_answer(self) -> Exception | None:
@@ -354,21 +356,3 @@ class Stream:
 
 def _fields(response: http.client.HTTPResponse) -> dict[str, str]:
     return dict(response.headers.items())
-
-
-@contextmanager
-def _blocking(sock: socket.socket) -> Iterator[None]:
-    """Leave a plain socket's timeout to the kernel: Python's own makes a poll of every 200 KB, half of a push's CPU.
-
-    Raises:
-        TimeoutError: Nothing could be sent for so long.
-    """
-    timeout = sock.gettimeout() or 0.0
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
-    sock.settimeout(None)
-    try:
-        yield
-    except BlockingIOError as error:
-        raise TimeoutError("timed out") from error
-    finally:
-        sock.settimeout(timeout)

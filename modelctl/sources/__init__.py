@@ -19,11 +19,13 @@ def open_source(url: str, access: SourceAccess = DEFAULT_SOURCE_ACCESS) -> Sourc
     """Open the source that `url` names. Only that source's SDK is imported.
 
     Raises:
-        UsageProblem: No source has this scheme, or its SDK is not installed.
+        UsageProblem: Nothing is named, no source has this scheme, or its SDK is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "file", url
+    if not rest:
+        raise UsageProblem(f"cannot read {url!r}", why="it names nothing", hint="use a path; `.` is this folder")
     if scheme not in source_names():
         raise UsageProblem(
             f"cannot read {url!r}",

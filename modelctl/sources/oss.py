@@ -1,29 +1,29 @@
 """A model in Alibaba Cloud's object storage: `oss://bucket/prefix`.
 
-oss2 makes, signs and parses requests; they are sent by `core/http.py`, and bytes read by `core/ranges.py`: oss2's own
-way costs 3-9 CPU s/GB. An object's CRC-64 stands in the answer to a HEAD and in no listing: see `OssSource.check`.
+What is asked and answered is in `core/oss_api.py`; bytes are read by `core/ranges.py`. An object's CRC-64 stands in the
+answer to a HEAD and in no listing: see `OssSource.check`.
 """
 
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
-from xml.etree.ElementTree import ParseError
 
 import msgspec
-import oss2
 import urllib3
 
 from modelctl import __version__
 from modelctl.core.access import DEFAULT_SOURCE_ACCESS, SourceAccess
-from modelctl.core.aliyun import Credentials, find_credentials
+from modelctl.core.aliyun import Credentials, Keys, find_credentials
 from modelctl.core.errors import BadAnswer, Denied, Invalid, ModelctlError, NotFound, Unavailable, UsageProblem
 from modelctl.core.http import BUSY, Pools, drain, read_limited, redacted
+from modelctl.core.oss_api import NONE, Listed, Page, Request, Signed, parse_error, parse_page
 from modelctl.core.ranges import RangeBlob, changed
 from modelctl.core.retry import retry_after, retrying
 from modelctl.core.types import Entry, Origin
@@ -44,7 +44,11 @@ _ADVICE = {
 }
 """What to do about a refusal, by its code, or by words of its message."""
 
+_ALWAYS = {"User-Agent": f"modelctl/{__version__}", "Accept-Encoding": "identity"}
+
+_HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_REGION_NAME = re.compile(r"[a-z0-9-]*")
 _REGION = re.compile(r"oss-(?!accelerate)([a-z]+-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
 
 
@@ -64,6 +68,8 @@ def open_source(location: str, access: SourceAccess = DEFAULT_SOURCE_ACCESS) -> 
         )
     endpoint = access.endpoint or os.environ.get("OSS_ENDPOINT", "")
     region = access.region or os.environ.get("OSS_REGION", "") or region_of(endpoint)
+    if not _REGION_NAME.fullmatch(region):
+        raise UsageProblem(f"region {region!r}", why="it is not valid", hint="--oss-region cn-hangzhou")
     if not endpoint and not region:
         raise UsageProblem(
             f"oss://{bucket}: no endpoint",
@@ -92,32 +98,21 @@ class OssSource:
         self.origin = Origin(url=f"oss://{bucket}/{prefix}")
         self._name, self._prefix = bucket, prefix
         self._endpoint, self._region, self._access = endpoint, region, access
+        self._host = redacted(endpoint)
+        self._pools = Pools(access.timeout_s, ca_file=access.ca_file)
 
     @functools.cached_property
     def _credentials(self) -> Credentials:
         return find_credentials(self._access)
 
     @functools.cached_property
-    def _bucket(self) -> Any:
-        """The bucket as oss2 knows it; a stranger's requests are not signed."""
-        auth: Any = oss2.AnonymousAuth()
-        if self._credentials.keys():
-            auth = (oss2.ProviderAuthV4 if self._region else oss2.ProviderAuth)(_Provider(self._credentials))
-        try:
-            return oss2.Bucket(
-                auth,
-                self._endpoint,
-                self._name,
-                session=_Session(Pools(self._access.timeout_s, ca_file=self._access.ca_file), self._host),
-                enable_crc=False,
-                region=self._region or None,
-            )
-        except oss2.exceptions.ClientError as error:
-            raise UsageProblem(f"endpoint {self._host}", why="it is not valid", hint="--endpoint HOST") from error
-
-    @property
-    def _host(self) -> str:
-        return redacted(self._endpoint)
+    def _root(self) -> str:
+        """The URL of the bucket: a host of its own, or a path where the endpoint has no name to put it before."""
+        place = urlsplit(self._endpoint)
+        host = place.netloc.rpartition("@")[2]
+        if not _HOST.fullmatch(host):
+            raise UsageProblem(f"endpoint {self._host}", why="it is not valid", hint="--endpoint HOST")
+        return f"{place.scheme}://{host}/{self._name}" if _is_alone(host) else f"{place.scheme}://{self._name}.{host}"
 
     def list(self, wanted: Callable[[str], bool]) -> Iterable[Entry]:
         """Return every object whose path below the prefix is `wanted`, by key, but no folder markers.
@@ -129,21 +124,27 @@ class OssSource:
         """
         return [self._entry(found) for found in self._objects() if wanted(found.key[len(self._prefix) :])]
 
-    def _objects(self) -> Iterator[Any]:
+    def _objects(self) -> Iterator[Listed]:
         token, more = "", True
         while more:
-            page = self._ask(self.origin.url, functools.partial(self._page, token))
-            if page.is_truncated and page.next_continuation_token in ("", token):
+            page = self._ask(functools.partial(self._page, token))
+            if page.more and page.token in ("", token):
                 raise BadAnswer(self.origin.url, why="its listing has no end")
-            yield from (found for found in page.object_list if found.size or not found.key.endswith("/"))
-            token, more = page.next_continuation_token, page.is_truncated
+            yield from (found for found in page.objects if found.size or not found.key.endswith("/"))
+            token, more = page.token, page.more
 
-    def _page(self, token: str) -> Any:
-        return self._bucket.list_objects_v2(self._prefix, continuation_token=token, max_keys=PAGE, encoding_type="url")
+    def _page(self, token: str) -> Page:
+        query = {"list-type": "2", "max-keys": str(PAGE), "encoding-type": "url"}
+        query |= {name: text for name, text in (("prefix", self._prefix), ("continuation-token", token)) if text}
+        try:
+            response = self._send(self._signed("GET", query=query), self.origin.url)
+            return parse_page(read_limited(response, MAX_PAGE_SIZE))
+        except ValueError as error:
+            raise BadAnswer(self.origin.url, why=f"{self._host} answered what OSS does not: {error}") from error
 
-    def _entry(self, found: Any) -> Entry:
+    def _entry(self, found: Listed) -> Entry:
         path = found.key[len(self._prefix) :]
-        if found.type == "Symlink":
+        if found.kind == "Symlink":
             raise Invalid(
                 f"file name {path[:200]!r}",
                 why="it is a symlink of OSS: what it points to can change beneath it",
@@ -154,13 +155,11 @@ class OssSource:
     def open(self, entry: Entry) -> RangeBlob:
         """Open the object for ranged reads, each pinned to the version that was listed. Nothing is asked yet."""
         name, key = self._label(entry), self._prefix + entry.path
-        pinned = {"If-Match": f'"{entry.version}"', "x-oss-range-behavior": "standard"}
+        pinned = {"if-match": f'"{entry.version}"', "x-oss-range-behavior": "standard"}
+        signed = self._signed("GET", key, headers=pinned)
 
         def ask(range_: str) -> urllib3.BaseHTTPResponse:
-            with self._explained(name, of_entry=True):
-                found = self._bucket.get_object(key, headers={"Range": range_, **pinned})
-            response: urllib3.BaseHTTPResponse = found.resp.response
-            return response
+            return self._send(signed, name, {"range": range_})
 
         return RangeBlob(name, entry.size, ask, renew=self._renew)
 
@@ -171,104 +170,96 @@ class OssSource:
             ChecksumMismatch: It is not the version that was listed.
         """
         name = self._label(entry)
-        found = self._ask(name, lambda: self._bucket.head_object(self._prefix + entry.path), of_entry=True)
-        if (found.etag, found.content_length) != (entry.version, entry.size):
+        found = self._ask(lambda: self._head(entry))
+        etag, size = found.get("ETag", "").strip('"'), found.get("Content-Length", "")
+        if (etag, size) != (entry.version, str(entry.size)):
             raise changed(
                 name,
-                f"it was listed with {entry.size} bytes and ETag {entry.version}; "
-                f"it has {found.content_length} and {found.etag} now",
+                f"it was listed with {entry.size} bytes and ETag {entry.version}; it has {size} and {etag} now",
             )
-        return msgspec.structs.replace(entry, crc64=found.server_crc)
+        crc64 = found.get("x-oss-hash-crc64ecma", "")
+        return msgspec.structs.replace(entry, crc64=int(crc64) if crc64.isdigit() else None)
+
+    def _head(self, entry: Entry) -> Mapping[str, str]:
+        response = self._send(self._signed("HEAD", self._prefix + entry.path), self._label(entry))
+        drain(response)
+        return response.headers
 
     def _label(self, entry: Entry) -> str:
         return f"{self.origin.url}{entry.path}"
 
-    def _ask(self, name: str, work: Callable[[], Result], *, of_entry: bool = False) -> Result:
+    def _ask(self, work: Callable[[], Result]) -> Result:
         """Ask until OSS has time; once more with other credentials, where there are any."""
-
-        def ask() -> Result:
-            with self._explained(name, of_entry=of_entry):
-                return work()
-
         try:
-            return retrying(ask)
+            return retrying(work)
         except Denied:
             if not self._renew():
                 raise
-        return retrying(ask)
+        return retrying(work)
 
     def _renew(self) -> bool:
         return self._credentials.renew()
 
-    @contextmanager
-    def _explained(self, name: str, *, of_entry: bool) -> Iterator[None]:
-        """Translate oss2's errors; 404, 412 and 416 `of_entry` mean that it is not there as it was listed."""
-        try:
-            yield
-        except oss2.exceptions.ServerError as error:
-            # Not chained: it holds the StringToSign, and in that the token.
-            raise self._problem(name, error, of_entry=of_entry) from None
-        except (ParseError, ValueError, TypeError, IndexError, RuntimeError, oss2.exceptions.OssError) as error:
-            raise BadAnswer(name, why=f"{self._host} answered what OSS does not: {type(error).__name__}") from error
+    def _signed(
+        self, method: str, key: str = "", *, query: Mapping[str, str] = NONE, headers: Mapping[str, str] = NONE
+    ) -> Signed:
+        return Signed(Request(method, self._name, key, query, headers), self._region)
 
-    def _problem(self, name: str, error: Any, *, of_entry: bool) -> ModelctlError:
+    def _send(self, signed: Signed, name: str, more: Mapping[str, str] = NONE) -> urllib3.BaseHTTPResponse:
+        """Ask once, with `more` headers; return the answer, whose status is 2xx.
+
+        Who asks for a key was told that it is there.
+        """
+        asked = signed.request
+        headers = {**_ALWAYS, **signed.headers(self._keys(), time.time()), **more}
+        query = f"?{urlencode(asked.query, quote_via=quote)}" if asked.query else ""
+        url = f"{self._root}/{quote(asked.key, safe='')}{query}"
+        response = self._pools.send(f"OSS {self._host}", asked.method, url, headers)
+        if response.status // 100 != 2:
+            raise self._problem(name, response, of_entry=bool(asked.key))
+        return response
+
+    def _keys(self) -> Keys | None:
+        keys = self._credentials.keys()
+        shown = keys.key_id + keys.token if keys else ""
+        if not (shown.isascii() and shown.isprintable()):
+            raise Denied(self._credentials.origin, why="the AccessKey or its token holds characters that none has")
+        return keys
+
+    def _problem(self, name: str, response: urllib3.BaseHTTPResponse, *, of_entry: bool) -> ModelctlError:
         """Explain an error of OSS by its code. Source: OSS, "Error responses"; its StringToSign is not quoted."""
-        code, message = error.code or "", error.message or ""
-        why = f"OSS answered {error.status} {code}".rstrip()
-        why += (f": {message[:300]}" if message else "") + (f" ({error.request_id})" if error.request_id else "")
+        status, details = response.status, parse_error(drain(response), response.headers)
+        code, message = details.get("Code", ""), details.get("Message", "")
+        request_id = response.headers.get("x-oss-request-id", "")
+        why = f"OSS answered {status} {code}".rstrip()
+        why += (f": {message[:300]}" if message else "") + (f" ({request_id})" if request_id else "")
         if code == "NoSuchBucket":
             return NotFound(
                 f"bucket {self._name}", why=why, hint="check the bucket's name, and its region in --endpoint"
             )
-        if of_entry and error.status in (404, 412, 416):
+        if of_entry and status in (404, 412, 416):
             return changed(name, why)
-        if error.status in BUSY:
-            return Unavailable(name, why=why, retry_after=retry_after(error.headers))
-        if error.status in (400, 401, 403):
-            return Denied(name, why=why, hint=self._advice(code, message, error.details))
+        if status in BUSY:
+            return Unavailable(name, why=why, retry_after=retry_after(response.headers))
+        if status in (400, 401, 403):
+            return Denied(name, why=why, hint=self._advice(code, message, details))
         return BadAnswer(name, why=why)
 
-    def _advice(self, code: str, message: str, details: dict[str, str]) -> str:
+    def _advice(self, code: str, message: str, details: Mapping[str, str]) -> str:
         """Say what to do about a refusal."""
         if details.get("Endpoint"):
             return f"--endpoint {details['Endpoint']}"
-        for sign, advice in _ADVICE.items():
-            if sign == code or sign in message.lower():
+        for words, advice in _ADVICE.items():
+            if words == code or words in message.lower():
                 return advice
         return f"credentials came from {self._credentials.origin}; oss:GetObject and oss:ListObjects are needed"
 
 
-class _Provider:
-    """Credentials as oss2 asks for them, before each request."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-
-    def get_credentials(self) -> Any:
-        keys = self._credentials.keys()
-        return oss2.credentials.Credentials(keys.key_id, keys.secret, keys.token) if keys else None
-
-
-class _Session:
-    """Sends oss2's requests over our connections."""
-
-    def __init__(self, pools: Pools, host: str) -> None:
-        self._pools, self._host = pools, host
-
-    def do_request(self, request: Any, timeout: object) -> _Response:  # noqa: ARG002
-        headers = {name: value for name, value in request.headers.items() if value is not None}
-        headers |= {"User-Agent": f"modelctl/{__version__}", "Accept-Encoding": "identity"}
-        url = request.url + ("?" + urlencode(request.params, quote_via=quote) if request.params else "")
-        return _Response(self._pools.send(f"OSS {self._host}", request.method, url, headers))
-
-
-class _Response:
-    """An answer as oss2 reads it. One of bytes is left to who asked for them."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self.response = response
-        self.status, self.headers = response.status, response.headers
-        self.request_id = response.headers.get("x-oss-request-id", "")
-
-    def read(self, _size: int | None = None) -> bytes:
-        return read_limited(self.response, MAX_PAGE_SIZE) if self.status // 100 == 2 else drain(self.response)
+def _is_alone(host: str) -> bool:
+    """Say whether a host is an address, to whose name no bucket's can be added."""
+    name = host.rpartition(":")[0] or host
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return True

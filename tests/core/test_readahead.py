@@ -171,3 +171,48 @@ def test_slow_connections_add_up() -> None:
         wall_s = time.monotonic() - begun
         ahead.close()
     assert wall_s < size / 8e6 / 2
+
+
+class TestRuns:
+    SIZE = 64 * PART
+
+    @pytest.fixture
+    def server(self) -> Iterator[Oss]:
+        with oss(public={"bucket"}) as server:
+            server.put("bucket", "file", noise(self.SIZE, "runs"))
+            yield server
+
+    def fed(self, server: Oss, connections: int) -> bytes:
+        """Read it all, no part before the server has sent what memory holds."""
+        ahead = ReadAhead(remote(server, self.SIZE), PART, connections)
+        data = bytearray(self.SIZE)
+        for at in range(0, self.SIZE, PART):
+            while at and server.sent < min(self.SIZE, at + (connections - 1) * PART):
+                time.sleep(0.001)
+            time.sleep(0.005)
+            ahead.read_into(at, memoryview(data)[at : at + PART])
+        ahead.close()
+        return bytes(data)
+
+    def test_a_reader_that_is_slower_asks_ever_less(self, server: Oss) -> None:
+        assert self.fed(server, 2) == server.buckets["bucket"]["file"].data
+        assert (len(server.gets()) <= 40, server.sent) == (True, self.SIZE)
+
+    def test_a_run_that_is_cut_goes_on_from_there(self, server: Oss) -> None:
+        server.faults = [Fault(cut=2 * PART + 1000, times=99)]
+        assert fed(ReadAhead(remote(server, self.SIZE), PART, 2)) == server.buckets["bucket"]["file"].data
+        assert server.sent == self.SIZE
+
+    def test_a_reader_that_waits_gets_parts_side_by_side(self, server: Oss) -> None:
+        server.latency_s = 0.02
+        assert fed(ReadAhead(remote(server, self.SIZE), PART, 4)) == server.buckets["bucket"]["file"].data
+        assert server.busiest >= 3
+
+    def test_closing_in_the_midst_of_a_run_hangs_up(self, server: Oss) -> None:
+        blob = remote(server, self.SIZE)
+        stream = blob.stream(0, self.SIZE)
+        stream.read_into(memoryview(bytearray(PART)))
+        stream.close()
+        while server.serving:
+            time.sleep(0.001)
+        assert server.sent < self.SIZE

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from modelctl.core.chunks import CHUNK
-from modelctl.core.readahead import PART
+from modelctl.core.readahead import PART, ring
 from modelctl.core.types import Digest
+from modelctl.flows.pack import MEMORY
+from modelctl.flows.workers import JOBS
 from tests.cli.program import MODELCTL, environment, run
 from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.memory_registry import MemoryRegistry, memory_registry
@@ -22,6 +24,9 @@ from tests.stores import pack_model
 
 FILES = {"a.safetensors": shard({"weights": noise(24 << 20, "a")}), "config.json": b"{}"}
 SIZE = sum(map(len, FILES.values()))
+ASKED, _ = ring(MEMORY // JOBS)
+"""Bytes of one request."""
+
 SLACK = 1000
 """Headers [bytes]."""
 
@@ -51,9 +56,9 @@ def registry() -> Iterator[MemoryRegistry]:
 @pytest.mark.parametrize(
     ("strike", "again"),
     [
-        (lambda place: place.cut(1 << 20), PART),
-        (lambda place: place.cut(PART - 1), PART),
-        (lambda place: place.cut(0), PART),
+        (lambda place: place.cut(1 << 20), ASKED),
+        (lambda place: place.cut(ASKED - 1), ASKED),
+        (lambda place: place.cut(0), ASKED),
         (lambda place: place.refuse(), 0),
     ],
 )

@@ -63,6 +63,12 @@ def test_a_folder_that_is_not_there_is_not_found(tmp_path: Path) -> None:
         list_source(f"file://{tmp_path}/nope")
 
 
+@pytest.mark.parametrize("nothing", ["", "file://", "hf://"])
+def test_a_source_without_a_name_is_refused(nothing: str) -> None:
+    with pytest.raises(UsageProblem, match=f"cannot read '{nothing}'"):
+        list_source(nothing)
+
+
 def test_a_scheme_that_no_source_has_is_refused() -> None:
     with pytest.raises(UsageProblem, match="no source is named 's4'"):
         list_source("s4://bucket/x")

@@ -25,6 +25,6 @@ def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> Non
 
 
 def test_a_source_whose_sdk_is_missing_says_how_to_install_it() -> None:
-    code = "import sys; sys.modules['oss2'] = None; from modelctl.sources import open_source; open_source('oss://b/x')"
+    code = "import sys; sys.modules['huggingface_hub'] = None; from modelctl.sources import open_source; open_source('hf://b/x')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "try: pip install 'modelctl[oss]'" in found.stderr
+    assert "try: pip install 'modelctl[hf]'" in found.stderr
