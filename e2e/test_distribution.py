@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 import stamina
 
+from modelctl.core.progress import Progress
+from modelctl.core.reference import parse_reference
 from modelctl.core.retry import ATTEMPTS
+from modelctl.flows.verify_regions import VerifyOptions, verify_regions
+from modelctl.registry.ocidir import OciDir
 from modelctl.registry.remote import RemoteStore
 from tests.conformance.stores import StoreConformance
 from tests.conformance.uploads import LAST, MIDDLE, UploadConformance
 from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.registries import Registry, registry
+from tests.flows.test_attached import IN_TOTO_TYPE, TWIN_TYPE, kinds, sign
 from tests.models import write_model
 from tests.registries import problems_at, push_to, remote
-from tests.stores import manifest_of, pack_model
+from tests.stores import flip, layer_of, manifest_of, pack_model
 
 BIN = Path(__file__).parents[1] / "build" / "go" / "bin"
 NUMBERS = itertools.count(1)
@@ -102,3 +107,33 @@ def test_an_upload_whose_status_is_wrong_begins_again(plain: Registry, repositor
         push_to(layout, f"{proxy.host}/{repository}:v1", jobs=1)
 
     assert problems_at(f"{plain.host}/{repository}:v1") == {}
+
+
+def test_bytes_that_rotted_are_kept_until_their_file_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Registry, repository: str, layout: str
+) -> None:
+    """So `verify --regions --repair` says; where it is not so any more, the hint can go."""
+    (tmp_path / "mine.toml").write_text(f'[regions.a]\nregistry = "{plain.host}"\n')
+    monkeypatch.setenv("MODELCTL_CONFIG", str(tmp_path / "mine.toml"))
+    push_to(layout, f"{plain.host}/{repository}:v1")
+    options = VerifyOptions(depth="crc", repair=True, origin=parse_reference(layout))
+    store = Path(layout.removeprefix("oci:").removesuffix(":v1"))
+    data = plain.blob_path(layer_of(store, "model-00001-of-00002.safetensors"))
+    flip(data, 5000)
+    found = [verify_regions(f"{repository}:v1", ("a",), options, Progress(), lambda _row: None)[0].regions[0]]
+    data.unlink()
+    found += [verify_regions(f"{repository}:v1", ("a",), options, Progress(), lambda _row: None)[0].regions[0]]
+
+    assert ([row.state for row in found], str(data.relative_to(plain.root)) in found[0].hint) == (
+        ["Bad", "Repaired"],
+        True,
+    )
+
+
+def test_all_that_is_attached_travels(plain: Registry, repository: str, model: Path, tmp_path: Path) -> None:
+    pack_model(model, tmp_path / "store", layouts=("image", "modelpack"))
+    sign(OciDir(tmp_path / "store"), OciDir(tmp_path / "store").resolve("v1"))
+    push_to(f"oci:{tmp_path}/store:v1", f"{plain.host}/{repository}:v1")
+    store = remote(plain.host, repository)
+
+    assert kinds(store, store.resolve("v1")) == {IN_TOTO_TYPE, TWIN_TYPE, "sig"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from modelctl.core.errors import ChecksumMismatch, UsageProblem
 if TYPE_CHECKING:
     from modelctl.core.progress import Progress
     from modelctl.flows.verify import VerifyReport
+    from modelctl.flows.verify_regions import RegionsVerdict
+
+_PANEL = "Regions"
 
 
 @reaching_registries
@@ -25,7 +29,9 @@ def verify(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="REF|DIR", help="An artifact (REGISTRY/REPOSITORY or oci:PATH, with :TAG or @DIGEST) or a folder."
+            metavar="REF|DIR|NAME",
+            help="An artifact (REGISTRY/REPOSITORY or oci:PATH, with :TAG or @DIGEST), a folder, or with --regions the "
+            "artifact's name in every region.",
         ),
     ],
     against: Annotated[str, typer.Option(metavar="REF", help="The artifact that a folder must equal.")] = "",
@@ -37,6 +43,30 @@ def verify(
             "layer digests, tar headers, chunk table and the safetensors validator."
         ),
     ] = "full",
+    regions: Annotated[
+        str,
+        typer.Option(metavar="NAME,...|all", help="Where to look: regions of the settings.", rich_help_panel=_PANEL),
+    ] = "",
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Send what is bad or missing in a region again, from one that has it right, and verify it again.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    origin: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="REF",
+            help="What every region should have, in a layout or another registry; it has good copies too.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "",
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, help="How many regions at once.", rich_help_panel=_PANEL)
+    ] = 16,
     jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
@@ -47,12 +77,26 @@ def verify(
 
     Prints the CRC-32s of the bytes it read, as a crc32.txt. Ends with status 4 when something is wrong.
 
+    With --regions it says which region has a bad copy of which shard, lacks it, or has the tag at another digest; the
+    status is then 9 when some regions are not right. Nothing is changed without --repair.
+
     \b
     Examples:
       modelctl verify oci:./store:v1 --depth full
       modelctl verify ./Qwen3-8B --against oci:./store:v1 --depth crc
       modelctl verify ./Qwen3-8B --crc32-file crc32.txt
+      modelctl verify qwen/qwen3-8b:v1 --regions all --depth crc --repair
     """
+    if regions:
+        if against or crc32_file:
+            raise UsageProblem(
+                "--against and --crc32-file are for folders", why="--regions is for what is in registries"
+            )
+        options = {"depth": depth, "repair": repair, "jobs": jobs, "concurrency": concurrency, "access": access}
+        _of_regions(subject, regions, origin, output=output, quiet=quiet, **options)
+        return
+    if repair or origin:
+        raise UsageProblem("--repair and --from", why="they go with --regions")
     with report.progress("verify", quiet=quiet) as progress:
         verified = _verify(subject, against, crc32_file, depth, jobs, progress, access)
     print_verified(verified, output, quiet=quiet)
@@ -67,6 +111,37 @@ def print_verified(verified: VerifyReport, output: Output, *, quiet: bool) -> No
     report.print_result(verified, output, verified.crc32_list())
     if verified.bad:
         raise _problem(verified)
+
+
+def _of_regions(subject: str, regions: str, origin: str, *, output: Output, quiet: bool, **options: Any) -> None:
+    """Verify an artifact in regions, print what was found, and raise what ends the command."""
+    from modelctl.cli.region_rows import raise_unless_done
+    from modelctl.core.reference import is_reference, parse_reference
+    from modelctl.flows.verify_region import RegionVerdict
+    from modelctl.flows.verify_regions import VerifyOptions, verify_regions
+
+    def tell(region: RegionVerdict) -> None:
+        report.note(f"{region.region}  {region.state}", quiet=quiet)
+
+    wanted = VerifyOptions(origin=parse_reference(origin) if origin else None, **options)
+    named = parse_reference(subject) if is_reference(subject) else subject
+    with report.progress("verify", quiet=quiet) as progress:
+        found, errors = verify_regions(named, regions.split(","), wanted, progress, tell)
+    report.print_result(found, output, "".join(_region_lines(found)))
+    raise_unless_done(found.regions, errors, failed="not right", again="")
+
+
+def _region_lines(found: RegionsVerdict) -> Iterator[str]:
+    """Yield a line for each region, and below it one for each file that is not right there, and how it is now."""
+    width = max((len(one.region) for one in found.regions), default=0)
+    for one in found.regions:
+        right = one.blobs - sum(not bad.repaired_from for bad in one.bad)
+        seen = f"{right} of {count(one.blobs, 'blob')} right" if one.blobs else one.why
+        yield f"{one.region:{width}}  {one.state:8}  {one.digest or '-'}  {seen}\n"
+        for bad in one.bad:
+            end = f"  repaired from {bad.repaired_from}" if bad.repaired_from else ""
+            for file in bad.files:
+                yield f"{'':{width}}  {file.path}  {bad.digest}  {'; '.join(file.problems)}{end}\n"
 
 
 def _verify(

@@ -25,6 +25,7 @@ from modelctl.cluster.labels import Object, component_of
 from modelctl.cluster.preloading import Preload
 from modelctl.cluster.quantities import mib, parse_quantity
 from modelctl.core.errors import Denied, NotFound, Partial
+from modelctl.core.learned import learned
 
 _TAIL = 300
 _MAIN = {"preload": "warm", "hold": "hold", "remove": "remove"}
@@ -113,7 +114,7 @@ def _ended(status: Object) -> _End | None:
 
 def _words(text: str) -> _Words | None:
     try:
-        return msgspec.json.decode(text.encode(errors="replace"), type=_Words)
+        return msgspec.json.decode(text.encode(errors="replace"), type=learned(_Words))
     except (msgspec.DecodeError, RecursionError):
         return None
 

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Logins(Protocol):
+    """Who the user is at one registry; `origin` says where that was found."""
+
+    @property
+    def origin(self) -> str: ...
+
+    def now(self) -> Login:
+        """Return a login that is good now."""
+
+    def renew(self) -> bool:
+        """Look again after a refusal; say whether there is another login now."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A user and a password for one registry; `origin` says where they were found. Never printed."""
+    """A user and a password for one registry, good until `until` [s since 1970]. Never printed."""
 
     user: str
     password: str = field(repr=False)
     origin: str
+    until: float = float("inf")
+
+    def now(self) -> Login:
+        return self
+
+    def renew(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +44,7 @@ class Access:
     """
 
     authfile: str = ""
-    login: Login | None = None
+    login: Logins | None = None
     quirks: str = ""
     ca_file: str = ""
     client_cert: str = ""

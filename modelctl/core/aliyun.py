@@ -25,6 +25,7 @@ from modelctl.core.access import SourceAccess
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import BadAnswer, Denied, ModelctlError, NotFound, Unavailable
 from modelctl.core.http import BROKEN, BUSY, Pools, described, read_limited, redacted
+from modelctl.core.learned import learned
 from modelctl.core.retry import retry_after, retrying
 
 Found = TypeVar("Found")
@@ -282,6 +283,6 @@ def _code(data: bytes) -> str:
 
 def _parsed(data: bytes, type_: type[Found], name: str) -> Found:
     try:
-        return msgspec.json.decode(data, type=type_)
+        return msgspec.json.decode(data, type=learned(type_))
     except msgspec.MsgspecError as error:
         raise BadAnswer(name, why="its answer holds no credentials") from error

@@ -36,11 +36,16 @@ _LABEL = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class Acr(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An instance of Alibaba Cloud's Container Registry, Enterprise Edition."""
+    """An instance of Alibaba Cloud's Container Registry, Enterprise Edition.
+
+    With `instance_id` its API gives the login, unless the region says who the user is.
+    """
 
     instance_name: Annotated[str, Meta(pattern=_LABEL)]
     region: Annotated[str, Meta(pattern=_LABEL, examples=["cn-hangzhou"])]
-    instance_id: Annotated[str, Meta(examples=["cri-xxxxxxxxxxxxxxxx"])] = ""
+    instance_id: Annotated[
+        str, Meta(examples=["cri-xxxxxxxxxxxxxxxx"], description="Temporary credentials are asked for it.")
+    ] = ""
     vpc: Annotated[bool, Meta(description="Use the endpoint inside the VPC.")] = False
 
     @property
@@ -52,7 +57,7 @@ class Acr(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A region's registry, how to reach it, and the namespace there, which repositories stand under."""
 
-    registry: Annotated[str, Meta(description="HOST[:PORT]; or an `acr` in its place.")] = ""
+    registry: Annotated[str, Meta(description="HOST[:PORT]; not needed with an `acr` whose host is its own.")] = ""
     namespace: str = ""
     acr: Acr | None = None
     username: str = ""
@@ -71,8 +76,8 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; msgspec makes errors of the file of it."""
-        if bool(self.registry) == bool(self.acr):
-            raise ValueError("expected either `registry` or `acr`")
+        if not self.registry and not self.acr:
+            raise ValueError("expected `registry` or `acr`")
         if bool(self.username) != bool(self.password or self.password_file):
             raise ValueError("expected `username` with `password` or `password_file` - at `$.username`")
         if self.password and self.password_file:
@@ -89,7 +94,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def host(self) -> str:
-        return self.acr.host if self.acr else self.registry
+        return self.registry or (self.acr.host if self.acr else "")
 
     @property
     def rate(self) -> float:
@@ -223,6 +228,8 @@ def _check_project(file: SettingsFile, kind: str, name: str, table: Mapping[str,
     """Refuse in a project's file what could send the user's secrets, or trust, to a place that the project chose."""
     known = Region if kind == "regions" else ClusterSettings
     hint = f"put it into {config_path()}, or a file that {VARIABLE} names"
+    if isinstance(table.get("acr"), Mapping) and "instance_id" in table["acr"]:
+        raise file.refused(kind, name, "acr", why="a project's file may not say its instance_id", hint=hint)
     for key, value in table.items():
         if key in known.__struct_fields__ and key not in _OF_PROJECTS[kind]:
             raise file.refused(kind, name, key, why="a project's file may not say this", hint=hint)
@@ -236,13 +243,12 @@ def _merged(file: SettingsFile, name: str, table: Mapping[str, Any], user: Regio
     What the user says of credentials and trust is for the registry that the user named: where the project names
     another, nothing of it is left.
     """
-    named = {"registry", "acr"} & table.keys()
-    whole = table if named or not user else {**table, "registry": user.host}
+    where = {"registry", "acr"}
+    whole = table if where & table.keys() or not user else {**table, "registry": user.host}
     ours = file.parse("regions", name, whole, Region)
     if not user or ours.host != user.host:
         return ours
-    changed = table.keys() | ({"registry", "acr"} if named else set())
-    return msgspec.structs.replace(user, **{key: getattr(ours, key) for key in changed})
+    return msgspec.structs.replace(user, **{key: getattr(ours, key) for key in table.keys() - where})
 
 
 def render_schema() -> str:

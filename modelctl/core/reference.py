@@ -81,6 +81,13 @@ def _names_host(text: str) -> bool:
     return bool(_HOST.fullmatch(text)) and (text == "localhost" or any(mark in text for mark in ".:["))
 
 
+def check_registry(text: str) -> str:
+    """Return the name of a registry, HOST[:PORT], if it can be one."""
+    if not _HOST.fullmatch(text):
+        raise UsageProblem(f"not a registry: {text[:300]!r}", why="expected HOST[:PORT]")
+    return text
+
+
 def is_reference(text: str) -> bool:
     """Say whether `text` is meant as a reference rather than as a path."""
     registry = text.partition("/")[0]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from modelctl.core.access import Access
-from modelctl.core.config import Config, load_config
+from modelctl.core.config import Config, Region, load_config
 from modelctl.core.errors import ModelctlError
 from modelctl.core.reference import Reference
 from modelctl.flows.findings import Finding, Shape, check_registry, problem_of
@@ -53,11 +53,18 @@ def list_regions() -> RegionsReport:
             bandwidth=region.rate,
             connections=region.connections,
             quirks=region.quirks or "",
-            credentials=region.password_file or region.authfile or ("settings" if region.username else "docker"),
+            credentials=_credentials_of(region),
         )
         for name, region in config.regions.items()
     ]
     return RegionsReport(files=[str(path) for path in config.files], regions=rows)
+
+
+def _credentials_of(region: Region) -> str:
+    """Say where a region's credentials come from: a file, `settings`, `acr` for its API, or `docker`."""
+    if region.username or region.authfile:
+        return region.password_file or region.authfile or "settings"
+    return "acr" if region.acr and region.acr.instance_id else "docker"
 
 
 def check_regions(names: Sequence[str], to: str, access: Access) -> list[RegionCheck]:

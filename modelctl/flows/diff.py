@@ -215,7 +215,7 @@ class _Packed:
 
     def blobs(self) -> list[Descriptor]:
         """Return what a push sends: the blobs of the artifact, and of what is attached to it."""
-        attached = [parse_manifest(raw) for _, raw in read_attached(self.store, self.artifact.root.digest)]
+        attached = [parse_manifest(raw) for _, raw in read_attached(self.store, self.artifact.root.digest).manifests]
         return blobs_of([self.artifact.manifest, *attached])
 
     def shard(self, path: str) -> Shard:

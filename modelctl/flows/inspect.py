@@ -12,6 +12,7 @@ import msgspec
 
 from modelctl.core import media_types
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.learned import learned
 from modelctl.core.protocols import Store
 from modelctl.core.reference import Reference
 from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest
@@ -105,7 +106,9 @@ def inspect(reference: Reference, *, tensors: bool, access: Access = DEFAULT) ->
             with closing(layer.open(store)) as blob:
                 for file in shards:
                     shard = read_shard(blob, file.path, file.size, file.offset)
-                    file.tensors = [msgspec.convert(msgspec.to_builtins(t), TensorReport) for t in shard.tensors]
+                    file.tensors = [
+                        msgspec.convert(msgspec.to_builtins(t), learned(TensorReport)) for t in shard.tensors
+                    ]
         return LayerReport(
             digest=layer.descriptor.digest,
             size=layer.descriptor.size,

@@ -10,6 +10,7 @@ from pathlib import Path
 from modelctl.core.access import Access
 from modelctl.core.errors import NotFound, UsageProblem
 from modelctl.core.http import drain
+from modelctl.core.reference import check_registry
 from modelctl.core.retry import retrying
 from modelctl.registry.credentials import forget_credentials, save_credentials
 from modelctl.registry.transport import Transport
@@ -22,8 +23,9 @@ def log_in(registry: str, user: str, password: str, access: Access) -> str:
         Where they are kept.
 
     Raises:
-        Denied: The registry refused them; nothing was kept.
+        UsageProblem: That is no registry. Denied: The registry refused them; nothing was kept.
     """
+    check_registry(registry)
     if not user or not password:
         raise UsageProblem(f"log in to {registry}", why="the user or the password is empty")
     with tempfile.TemporaryDirectory(prefix="modelctl-login-") as folder:

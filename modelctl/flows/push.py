@@ -11,6 +11,7 @@ from modelctl.core.choices import IfExists
 from modelctl.core.errors import UsageProblem, failing
 from modelctl.core.progress import Progress
 from modelctl.core.reference import LATEST, Reference
+from modelctl.flows.attached import ALL
 from modelctl.flows.delivery import Delivery, Package, read_package
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
@@ -36,15 +37,16 @@ def push(
     *,
     if_exists: IfExists = "replace",
     jobs: int | None = None,
+    attached: str = ALL,
     access: Access = DEFAULT,
 ) -> list[PushReport]:
-    """Copy the artifact `source` to each destination, one after the other.
+    """Copy the artifact `source` to each destination, one after the other, and what is `attached` to it.
 
     Raises:
         Conflict: A tag points elsewhere, and `if_exists` is "fail". Nothing was sent to that destination.
         ModelctlError: Of whatever kind a store raises; its text says on which side. The tag was not touched.
     """
-    package = read_package(source, access)
+    package = read_package(source, access, attached)
     reports = []
     for destination in destinations:
         check_destination(destination)

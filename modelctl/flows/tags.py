@@ -9,7 +9,7 @@ from modelctl.core.errors import UsageProblem
 from modelctl.core.reference import Reference, check_tag
 from modelctl.flows.stores import open_store
 from modelctl.registry.ocidir import OciDir
-from modelctl.registry.referrers import is_fallback_tag
+from modelctl.registry.referrers import is_attachment_tag
 
 
 class TagReport(msgspec.Struct, kw_only=True):
@@ -37,9 +37,9 @@ class PruneReport(msgspec.Struct, kw_only=True):
 
 
 def list_tags(reference: Reference, access: Access = DEFAULT) -> list[TagReport]:
-    """Return the store's tags by name, without those that list referrers; only the reference's own when it has one."""
+    """Return the store's tags by name, without those of what is attached; only the reference's own when it has one."""
     store = open_store(reference, access)
-    shown = [tag for tag in sorted(store.tags()) if reference.tag == tag or not is_fallback_tag(tag)]
+    shown = [tag for tag in sorted(store.tags()) if reference.tag == tag or not is_attachment_tag(tag)]
     roots = {tag: store.resolve(tag) for tag in shown if reference.tag in ("", tag)}
     return [
         TagReport(tag=tag, digest=root.digest, size=root.size)

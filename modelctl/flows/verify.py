@@ -32,12 +32,16 @@ from modelctl.sources import open_source
 
 
 class FileResult(msgspec.Struct, kw_only=True):
-    """What was found of one file. `crc32` is that of the bytes read, None when they were not; no problem is right."""
+    """What was found of one file; no problem is right.
+
+    `crc32` is that of the bytes read, None when they were not. `code` is of the first error met in reading them.
+    """
 
     path: str
     size: int
     crc32: str | None = None
     problems: list[str] = []
+    code: str = ""
 
 
 class VerifyReport(msgspec.Struct, kw_only=True):
@@ -69,23 +73,26 @@ def verify_artifact(
     store, artifact = open_artifact(reference, access)
     workers = Workers(jobs, progress, remote=bool(reference.registry))
     workers.expect(len(artifact.table.rows), artifact.size if depth != "size" else 0)
-
-    def verify_layer(layer: Layer) -> list[FileResult]:
-        results = {row.path: FileResult(path=row.path, size=row.size, problems=[]) for row in layer.rows}
-        with _noting(list(results.values())), closing(layer.open(store)) as blob:
-            if depth == "crc":
-                _check_crcs(layer, blob, results, workers)
-            if depth == "full":
-                _check_layer(layer, blob, store, results, workers)
-        return list(results.values())
-
-    layers = workers.run(verify_layer, artifact.layers)
+    layers = workers.run(lambda layer: verify_layer(layer, store, depth, workers), artifact.layers)
     return VerifyReport(
         subject=f"{reference.store}@{artifact.root.digest}",
         against=artifact.root.digest,
         depth=depth,
         files=_by_path(file for layer in layers for file in layer),
     )
+
+
+def verify_layer(layer: Layer, store: Store, depth: Depth, workers: Workers) -> list[FileResult]:
+    """Prove the files of a layer in a store as deep as asked; what fails is a problem of theirs."""
+    results = {row.path: FileResult(path=row.path, size=row.size, problems=[]) for row in layer.rows}
+    with _noting(list(results.values())), closing(layer.open(store)) as blob:
+        if depth == "size" and not store.has(layer.descriptor):
+            raise NotFound(f"blob {layer.descriptor.digest}", why="missing")
+        if depth == "crc":
+            _check_crcs(layer, blob, results, workers)
+        if depth == "full":
+            _check_layer(layer, blob, store, results, workers)
+    return list(results.values())
 
 
 def verify_folder(
@@ -147,6 +154,7 @@ def _noting(results: Sequence[FileResult]) -> Iterator[None]:
     except ModelctlError as error:
         for result in results:
             result.problems.append(f"{error.what}: {error.why}" if error.why else error.what)
+            result.code = result.code or error.code
 
 
 def _present(folder: str, wanted: set[str]) -> tuple[Source, dict[str, Entry], list[str]]:

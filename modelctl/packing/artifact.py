@@ -15,6 +15,7 @@ import msgspec
 
 from modelctl.core import media_types
 from modelctl.core.errors import DigestMismatch, Invalid
+from modelctl.core.learned import learned
 from modelctl.core.protocols import Blob, Fetcher
 from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, FileRow, Form, Manifest, digest_of, parse_digest
 from modelctl.packing.form import Member, Piece, frame
@@ -179,7 +180,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         Invalid: Not an OCI image manifest, or a descriptor with a malformed digest or a negative size.
     """
     try:
-        manifest = msgspec.json.decode(raw, type=Manifest)
+        manifest = msgspec.json.decode(raw, type=learned(Manifest))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("manifest", why=str(error)) from error
     if manifest.schema_version != 2 or manifest.media_type != media_types.OCI_MANIFEST:
@@ -197,7 +198,7 @@ def parse_manifest(raw: bytes) -> Manifest:
 
 def _diff_ids(config: bytes, manifest: Manifest) -> list[Digest]:
     try:
-        parsed = msgspec.json.decode(config, type=_Config)
+        parsed = msgspec.json.decode(config, type=learned(_Config))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"config {manifest.config.digest}", why=str(error)) from error
     listed = parsed.rootfs or parsed.modelfs or _RootFs()

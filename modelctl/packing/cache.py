@@ -29,6 +29,7 @@ import platformdirs
 from modelctl.core.chunks import CHUNK
 from modelctl.core.disk import is_local, locked, on_disk
 from modelctl.core.errors import Denied, ModelctlError
+from modelctl.core.learned import learned
 from modelctl.core.types import Digest, Entry, FileRow
 from modelctl.packing import form, table
 from modelctl.packing.plan import PlannedLayer
@@ -125,7 +126,7 @@ class DigestCache:
         if not found or found[0][0] != _proof(key, found[0][1]):
             return None
         self._tell("UPDATE layers SET used = ? WHERE key = ?", time.time(), key)
-        return msgspec.msgpack.decode(found[0][1], type=Remembered)
+        return msgspec.msgpack.decode(found[0][1], type=learned(Remembered))
 
     def keep(self, layer: PlannedLayer, digest: Digest, size: int, rows: Sequence[FileRow]) -> None:
         """Remember a layer. The caller has asked `may_keep` of each of its entries."""

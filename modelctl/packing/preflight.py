@@ -13,6 +13,7 @@ from contextlib import closing
 import msgspec
 
 from modelctl.core.errors import Invalid, NotFound
+from modelctl.core.learned import learned
 from modelctl.core.paths import check_paths
 from modelctl.core.protocols import Source
 from modelctl.core.types import Entry, Shard
@@ -96,7 +97,7 @@ def read_small(source: Source, entry: Entry, limit: int) -> bytes:
 def _check_index(path: str, data: bytes, shards: Mapping[str, Shard | None]) -> None:
     """Compare an index with the shards that there are; of a shard that is None only that it is."""
     try:
-        weight_map = msgspec.convert(json.loads(data), _Index).weight_map
+        weight_map = msgspec.convert(json.loads(data), learned(_Index)).weight_map
     except (ValueError, RecursionError) as error:
         raise Invalid(path, why=f"it is not an index of shards: {error}") from error
     names = {path: frozenset(tensor.name for tensor in shard.tensors) for path, shard in shards.items() if shard}

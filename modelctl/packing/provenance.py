@@ -17,6 +17,7 @@ import msgspec
 
 from modelctl import __version__
 from modelctl.core.errors import Invalid
+from modelctl.core.learned import learned
 from modelctl.core.paths import check_paths
 from modelctl.core.types import Digest, Entry, Origin, canonical_json
 
@@ -183,7 +184,7 @@ def parse_provenance(raw: bytes, subject: Digest) -> Provenance:
     if len(raw) > MAX_STATEMENT_SIZE:
         raise _broken(f"it has {len(raw)} bytes; at most {MAX_STATEMENT_SIZE} are read")
     try:
-        statement = msgspec.json.decode(raw, type=_Statement)
+        statement = msgspec.json.decode(raw, type=learned(_Statement))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _broken(str(error)) from error
     definition = statement.predicate.build_definition

@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import msgspec
 
 from modelctl.core.errors import Invalid
+from modelctl.core.learned import learned
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Shard, Tensor
 
@@ -70,7 +71,7 @@ def parse_header(path: str, size: int, header: bytes) -> Shard:
         raise _broken(path, "its header is not a JSON object")
     try:
         metadata = msgspec.convert(document.pop("__metadata__", {}), dict[str, str])
-        rows = msgspec.convert(document, dict[str, _Info])
+        rows = msgspec.convert(document, learned(dict[str, _Info]))
     except ValueError as error:
         raise _broken(path, f"its header is not a table of tensors: {error}") from error
     tensors = [

@@ -13,6 +13,7 @@ import msgspec
 
 from modelctl.core.chunks import CHUNK, HASH_SIZE, chunk_count
 from modelctl.core.errors import Invalid
+from modelctl.core.learned import learned
 from modelctl.core.paths import check_path, check_paths
 from modelctl.core.types import Digest, FileRow, canonical_json, parse_digest
 from modelctl.packing.crc32_list import Crc32Line, render_crc32_list
@@ -133,7 +134,7 @@ def _split(blob: bytes) -> dict[str, bytes]:
 
 def _decode(data: bytes) -> _Files:
     try:
-        files = msgspec.json.decode(data, type=_Files)
+        files = msgspec.json.decode(data, type=learned(_Files))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _broken(str(error)) from error
     if files.format != FORMAT:

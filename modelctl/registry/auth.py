@@ -21,6 +21,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 import msgspec
 
 from modelctl.core.errors import BadAnswer, Denied
+from modelctl.core.learned import learned
 from modelctl.registry.credentials import Credentials
 from modelctl.registry.quirks import Quirks
 
@@ -50,19 +51,25 @@ class Authenticator:
     """Authorization headers for one registry. Thread-safe."""
 
     def __init__(
-        self, registry: str, credentials: Callable[[], Credentials | None], quirks: Quirks, trusted: tuple[str, ...]
+        self,
+        registry: str,
+        credentials: Callable[[], Credentials | None],
+        quirks: Quirks,
+        trusted: tuple[str, ...],
+        renew: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Find credentials by `credentials`; again where they were refused and `renew` says that there are others."""
         self._registry, self._quirks, self._trusted = registry, quirks, trusted
-        self._find = credentials
+        self._find, self._renew = credentials, renew
         self._found: list[Credentials | None] = []
         self._tokens: dict[str, Token] = {}
         self._lock = threading.Lock()
 
     @property
     def credentials(self) -> Credentials | None:
-        """The user's credentials, looked for once, when a registry first asks."""
-        if not self._found:
-            self._found.append(self._find())
+        """The user's credentials, looked for when a registry first asks, and when they have ended."""
+        if not self._found or (self._found[0] and self._found[0].until <= time.time()):
+            self._found = [self._find()]
         return self._found[0]
 
     def header(self, scope: str) -> str | None:
@@ -89,16 +96,19 @@ class Authenticator:
             if known and known != used:
                 return known
             kind, _, rest = challenge.partition(" ")
-            if kind.lower() == "basic":
-                token = self._basic(used)
-                scope = ""
-            elif kind.lower() == "bearer":
-                token = self._bearer(rest, scope, origin, fetch)
-            else:
+            if kind.lower() not in ("basic", "bearer"):
                 raise BadAnswer(
                     f"registry {self._registry}", why=f"it asks for {kind[:40]!r}; Basic and Bearer are known"
                 )
-            self._tokens[scope] = token
+            basic = kind.lower() == "basic"
+            try:
+                token = self._basic(used) if basic else self._bearer(rest, scope, origin, fetch)
+            except Denied:
+                if not self._renew():
+                    raise
+                self._found = []
+                token = self._basic(used) if basic else self._bearer(rest, scope, origin, fetch)
+            self._tokens["" if basic else scope] = token
             return token.header
 
     def refused(self, why: str) -> Denied:
@@ -123,7 +133,7 @@ class Authenticator:
         started = time.monotonic()
         body = fetch(*_token_request(realm, params.get("service", ""), scope or params.get("scope", ""), credentials))
         try:
-            answer = msgspec.json.decode(body, type=_TokenAnswer)
+            answer = msgspec.json.decode(body, type=learned(_TokenAnswer))
         except msgspec.DecodeError as error:
             raise BadAnswer(f"token realm {_host(realm)}", why=str(error)) from error
         token = answer.token or answer.access_token

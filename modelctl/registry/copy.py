@@ -38,6 +38,7 @@ def copy_blob(
     advance: Callable[[int], None],
     *,
     fetcher: Fetcher | None = None,
+    name: str = "",
 ) -> None:
     """Bring one blob to the destination, unless it has it.
 
@@ -48,6 +49,7 @@ def copy_blob(
         copied: Takes note of what was done.
         advance: Called with each piece that is there [bytes]; may raise to stop.
         fetcher: Reads the blob in place of `source`.
+        name: Of an upload of the same bytes that may have been begun; see `Store.upload`. Empty for the digest.
 
     Raises:
         ModelctlError: Of whatever kind; its text says on which side.
@@ -58,7 +60,7 @@ def copy_blob(
         elif _mounted(source, descriptor, destination):
             copied.mounted.append(descriptor.digest)
         else:
-            _send(fetcher or source, descriptor, destination, copied, advance)
+            send_blob(fetcher or source, descriptor, destination, copied, advance, name=name)
             copied.sent.append(descriptor.digest)
             return
     advance(descriptor.size)
@@ -71,13 +73,20 @@ def _mounted(source: Store, descriptor: Descriptor, destination: Store) -> bool:
     return same and destination.mount(descriptor, source.name)
 
 
-def _send(
-    source: Fetcher, descriptor: Descriptor, destination: Store, copied: Copied, advance: Callable[[int], None]
+def send_blob(
+    source: Fetcher,
+    descriptor: Descriptor,
+    destination: Store,
+    copied: Copied,
+    advance: Callable[[int], None],
+    *,
+    name: str = "",
 ) -> None:
+    """Send one blob, whatever the destination has under its digest; see `copy_blob`."""
     with failing("source"):
         blob = source.open(descriptor)
     read = _Read(blob)
-    with closing(blob), destination.upload(read, descriptor.digest) as upload:
+    with closing(blob), destination.upload(read, name or descriptor.digest) as upload:
         if isinstance(upload, RemoteUpload):
             try:
                 _fill(upload, blob, read, advance)

@@ -25,12 +25,16 @@ _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user and a password, or an identity token; `origin` says where they were found. Never printed."""
+    """A user and a password, or an identity token; `origin` says where they were found. Never printed.
+
+    After `until` [s since 1970] they are looked for again.
+    """
 
     origin: str
     user: str = ""
     password: str = ""
     identity_token: str = ""
+    until: float = float("inf")
 
     def __repr__(self) -> str:
         return f"Credentials(origin={self.origin!r}, user={self.user!r})"

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from modelctl.core.learned import learned
 from modelctl.core.types import Checkpoint
 
 KEPT_S = 7 * 86400
@@ -46,7 +47,7 @@ class Journal:
         good = 0
         for line in data.splitlines(keepends=True):
             try:
-                entry = msgspec.json.decode(line if line.endswith(b"\n") else b"", type=_Line)
+                entry = msgspec.json.decode(line if line.endswith(b"\n") else b"", type=learned(_Line))
             except msgspec.DecodeError:
                 break
             good += len(line)

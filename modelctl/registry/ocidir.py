@@ -23,11 +23,12 @@ import msgspec
 from modelctl.core import media_types
 from modelctl.core.disk import FileBlob, locked, on_disk, sync_folder, write_all
 from modelctl.core.errors import Conflict, DigestMismatch, Invalid, NotFound
+from modelctl.core.learned import learned
 from modelctl.core.paths import RESERVED
 from modelctl.core.protocols import Blob
 from modelctl.core.reference import LATEST
 from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, canonical_json, is_digest, parse_digest
-from modelctl.registry.referrers import Referrer, fallback_tag, of_type, referrer_of
+from modelctl.registry.referrers import Referrer, fallback_tag, is_attachment_tag, of_type, referrer_of
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
@@ -211,7 +212,8 @@ class OciDir:
             return tags[name]
         if not name and LATEST in tags:
             return tags[LATEST]
-        alone = [] if name else [item for item in self._index()["manifests"] if not self._subject_of(item)]
+        listed = [item for item in self._index()["manifests"] if not is_attachment_tag(_tag_of(item) or "")]
+        alone = [] if name else [item for item in listed if not self._subject_of(item)]
         if len(alone) == 1:
             return _descriptor(alone[0])
         known = ", ".join(sorted(tags)) or "none"
@@ -411,7 +413,7 @@ def _descriptor(item: Mapping[str, Any]) -> Descriptor:
 
 def _convert(document: Mapping[str, Any], kind: type[Document], what: str) -> Document:
     try:
-        return msgspec.convert(document, kind)
+        return msgspec.convert(document, learned(kind))
     except msgspec.ValidationError as error:
         raise Invalid(what, why=str(error)) from error
 

@@ -18,8 +18,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from modelctl.core.errors import BadAnswer, Conflict
+from modelctl.core.learned import learned
 from modelctl.core.media_types import OCI_INDEX
 from modelctl.core.types import Descriptor, Digest, canonical_json, is_digest
+
+COSIGN = ("sig", "att", "sbom")
+"""What cosign attaches by tags: the fallback tag, a dot and one of these. Source: cosign, `ociremote.SignatureTag`."""
 
 MAX_ROUNDS = 30
 """So many times a list is read before a writer gives up."""
@@ -64,7 +68,7 @@ class _List(msgspec.Struct, rename="camel"):
 def referrer_of(manifest: Descriptor, raw: bytes) -> Referrer | None:
     """Return what a manifest or an index is attached to; None when it names no subject, or is neither."""
     try:
-        document = msgspec.json.decode(raw, type=_Document)
+        document = msgspec.json.decode(raw, type=learned(_Document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if document.subject is None or not is_digest(document.subject.digest):
@@ -85,8 +89,9 @@ def fallback_tag(subject: Digest) -> str:
     return subject.replace(":", "-")
 
 
-def is_fallback_tag(tag: str) -> bool:
-    return bool(re.fullmatch(r"sha256-[0-9a-f]{64}", tag))
+def is_attachment_tag(tag: str) -> bool:
+    """Say whether a tag is made of a subject's digest: it lists what is attached, or is itself attached."""
+    return bool(re.fullmatch(rf"sha256-[0-9a-f]{{64}}(\.({'|'.join(COSIGN)}))?", tag))
 
 
 def parse_list(raw: bytes, where: str) -> Entries:
@@ -97,7 +102,7 @@ def parse_list(raw: bytes, where: str) -> Entries:
     """
     try:
         document = json.loads(raw)
-        found = msgspec.convert(document, _List)
+        found = msgspec.convert(document, learned(_List))
     except (ValueError, RecursionError) as error:
         raise BadAnswer(where, why=f"not an index: {str(error)[:200]}") from error
     if found.media_type != OCI_INDEX:
@@ -118,7 +123,7 @@ def descriptors_in(entries: Entries, artifact_type: str, where: str) -> list[Des
         BadAnswer: One is not a descriptor.
     """
     try:
-        found = [msgspec.convert(entry, Descriptor) for digest, entry in entries.items() if is_digest(digest)]
+        found = [msgspec.convert(entry, learned(Descriptor)) for digest, entry in entries.items() if is_digest(digest)]
     except msgspec.ValidationError as error:
         raise BadAnswer(where, why=f"not a descriptor: {error}") from error
     return of_type(found, artifact_type)

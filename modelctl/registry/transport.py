@@ -44,6 +44,7 @@ class Transport:
             self._credentials,
             self.quirks,
             access.trust_realm,
+            access.login.renew if access.login else lambda: False,
         )
         self._pools = Pools(
             access.timeout_s,
@@ -54,11 +55,11 @@ class Transport:
         )
 
     def _credentials(self) -> Credentials | None:
-        login = self.access.login
         if not self.access.credentials:
             return None
-        if login:
-            return Credentials(login.origin, login.user, login.password)
+        if self.access.login:
+            login = self.access.login.now()
+            return Credentials(login.origin, login.user, login.password, until=login.until)
         return find_credentials(self.registry, self.access.authfile)
 
     @functools.cached_property

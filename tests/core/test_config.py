@@ -212,6 +212,37 @@ def test_a_projects_file_may_not_say_who_the_user_is(project: Path, key: str) ->
         load_config()
 
 
+ACR = '[regions.a]\nacr = {instance_name = "m", region = "cn-beijing", instance_id = "cri-1"}\n'
+
+
+def test_a_project_keeps_the_users_instance(project: Path, settings: Path) -> None:
+    settings.write_text(ACR)
+    project.write_text('[regions.a]\nnamespace = "team"\nacr = {instance_name = "m", region = "cn-beijing"}\n')
+    assert load_config().region("a") == Region(acr=Acr("m", "cn-beijing", "cri-1"), namespace="team")
+
+
+@pytest.mark.parametrize(
+    "where", ['registry = "evil.example"', 'acr = {instance_name = "evil", region = "cn-beijing"}']
+)
+def test_a_projects_registry_gets_no_login_of_the_users_instance(project: Path, settings: Path, where: str) -> None:
+    settings.write_text(ACR)
+    project.write_text(f"[regions.a]\n{where}\n")
+    acr = load_config().region("a").acr
+    assert (acr.instance_id if acr else "") == ""
+
+
+def test_a_projects_file_may_not_ask_for_logins(project: Path) -> None:
+    project.write_text(ACR)
+    with pytest.raises(UsageProblem, match=r"line 2: acr: .* instance_id"):
+        load_config()
+
+
+def test_an_instance_may_have_a_host_of_its_own(settings: Path) -> None:
+    assert region(settings, 'registry = "models.example"\nacr = {instance_name = "m", region = "r"}').host == (
+        "models.example"
+    )
+
+
 def test_a_projects_file_may_not_say_whom_to_trust(project: Path) -> None:
     project.write_text("[regions.a]\ninsecure = true\n")
     with pytest.raises(UsageProblem, match="insecure"):

@@ -18,7 +18,7 @@ from modelctl.registry.ocidir import OciDir
 from modelctl.registry.referrers import (
     Entries,
     fallback_tag,
-    is_fallback_tag,
+    is_attachment_tag,
     parse_list,
     render_list,
 )
@@ -355,6 +355,16 @@ def test_a_list_of_nothing_may_be_null() -> None:
     assert parse_list(b'{"manifests": null}', "") == {}
 
 
-@pytest.mark.parametrize(("tag", "is_one"), [("sha256-" + "0" * 64, True), ("sha256-" + "0" * 64 + ".sig", False)])
-def test_a_fallback_tag_is_told_from_other_tags(tag: str, is_one: bool) -> None:
-    assert is_fallback_tag(tag) == is_one
+@pytest.mark.parametrize(
+    ("tag", "is_one"),
+    [
+        ("sha256-" + "0" * 64, True),
+        ("sha256-" + "0" * 64 + ".sig", True),
+        ("sha256-" + "0" * 64 + ".sbom", True),
+        ("sha256-" + "0" * 64 + ".old", False),
+        ("sha256-0", False),
+        ("v1", False),
+    ],
+)
+def test_a_tag_of_what_is_attached_is_told_from_other_tags(tag: str, is_one: bool) -> None:
+    assert is_attachment_tag(tag) == is_one
