@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,17 +18,20 @@ from modelctl.cli.options import (
     OutputFlag,
     QuietFlag,
 )
+from modelctl.cli.region_flags import BandwidthFlag, ConcurrencyFlag, RegionsFlag, TagWhenFlag, ToFlag, rate_of
 from modelctl.cli.sources import at, reading_sources
+from modelctl.cli.summary import Outcome, leaving_files
 from modelctl.cli.text import count, human
 from modelctl.core.access import DEFAULT, DEFAULT_SOURCE_ACCESS, Access, SourceAccess
 from modelctl.core.errors import UsageProblem
 
 if TYPE_CHECKING:
-    from modelctl.flows.pack import PackReport
+    from modelctl.flows.pack import PackOptions, PackReport
 
 
 @reaching_registries
 @reading_sources
+@leaving_files
 def pack(
     source: Annotated[
         str,
@@ -39,8 +42,13 @@ def pack(
     ],
     reference: Annotated[
         str,
-        typer.Argument(metavar="REF", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG. Without: latest."),
-    ],
+        typer.Argument(metavar="[REF]", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG. Without: latest."),
+    ] = "",
+    regions: RegionsFlag = "",
+    to: ToFlag = "",
+    concurrency: ConcurrencyFlag = 16,
+    bandwidth: BandwidthFlag = "",
+    tag_when: TagWhenFlag = "each",
     layout: Annotated[
         str,
         typer.Option(
@@ -71,7 +79,7 @@ def pack(
     ] = False,
     memory: Annotated[
         int, typer.Option(metavar="MIB", min=4, max=4096, help="How much to read ahead of a bucket or hub, in all.")
-    ] = 48,
+    ] = 80,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Do not read again what is known not to have changed.")
     ] = True,
@@ -84,10 +92,15 @@ def pack(
     debug: DebugFlag = False,
     source_access: SourceAccess = DEFAULT_SOURCE_ACCESS,
     access: Access = DEFAULT,
+    *,
+    outcome: Outcome,
 ) -> None:
     """Pack a model into an OCI artifact, one layer a shard, reading each file once.
 
     Prints the artifact's reference by digest. The same files give the same digest on every machine.
+
+    To regions it goes at once, each file read once for all; then a line is printed for each. A region that is slow or
+    fails delays no other; when some failed the status is 9, and the same command sends what is missing.
 
     \b
     Examples:
@@ -95,6 +108,7 @@ def pack(
       modelctl pack ./Qwen3-8B registry.example/qwen/qwen3-8b:v1
       modelctl pack oss://models/qwen3-8b registry.example/qwen/qwen3-8b:v1 --endpoint oss-cn-hangzhou.aliyuncs.com
       modelctl pack hf://Qwen/Qwen3-8B@main registry.example/qwen/qwen3-8b:v1
+      modelctl pack oss://models/qwen3-8b --regions cn-hangzhou,cn-beijing --to qwen/qwen3-8b:v1
       modelctl pack ./Qwen3-8B oci:./store:v1 --layout image,modelpack
       modelctl pack ./Qwen3-8B oci:./store:v1 --exclude '*.md' --dry-run
     """
@@ -102,6 +116,16 @@ def pack(
     from modelctl.flows.pack import PackOptions
     from modelctl.flows.pack import pack as run
 
+    if bool(reference) == bool(regions):
+        raise UsageProblem(
+            "nowhere to pack to" if not regions else "both REF and --regions",
+            why="expected either",
+            hint=f"modelctl pack {source} REGISTRY/REPOSITORY:TAG, or --regions NAME,... --to NAME:TAG",
+        )
+    if bool(to) != bool(regions):
+        raise UsageProblem("--to and --regions", why="one needs the other", hint="--regions NAME,... --to NAME:TAG")
+    if not regions and (bandwidth or tag_when != "each"):
+        raise UsageProblem("--bandwidth and --tag-when", why="they go with --regions")
     options = PackOptions(
         layouts=layout.split(","),
         include=include,
@@ -119,8 +143,46 @@ def pack(
         access=access,
         source=at(source_access, access),
     )
+    if regions:
+        into = {"concurrency": concurrency, "rate": rate_of(bandwidth), "tag_when": tag_when}
+        _to_regions(source, to, regions, options, outcome, output=output, quiet=quiet, **into)
+        return
     with report.progress("pack", quiet=quiet) as progress:
         packed = run(source, parse_reference(reference), options, progress)
+    outcome.packed(packed)
+    _tell(packed, quiet=quiet)
+    report.print_result(packed, output, _plan_text(packed) if dry_run else _text(packed))
+
+
+def _to_regions(
+    source: str,
+    to: str,
+    regions: str,
+    options: PackOptions,
+    outcome: Outcome,
+    *,
+    output: Output,
+    quiet: bool,
+    **into: Any,
+) -> None:
+    """Pack into regions, show how it goes, print the result, and raise what ends the command."""
+    from modelctl.cli.region_rows import raise_unless_done, result_lines, watching
+    from modelctl.flows.pack_regions import pack_regions
+    from modelctl.flows.region_jobs import RegionOptions
+
+    wanted = RegionOptions(
+        if_exists=options.if_exists, jobs=options.jobs, dry_run=options.dry_run, access=options.access, **into
+    )
+    with watching(quiet=quiet) as watcher:
+        found, errors = pack_regions(source, to, regions.split(","), watcher, options=options, into=wanted)
+    outcome.in_regions(found)
+    _tell(found.packed, quiet=quiet)
+    report.print_result(found, output, result_lines(found.regions))
+    raise_unless_done(found.regions, errors)
+
+
+def _tell(packed: PackReport, *, quiet: bool) -> None:
+    """Say on stderr what was packed."""
     for text in packed.notes:
         report.note(f"note: {text}", quiet=quiet)
     if packed.left_out:
@@ -129,13 +191,12 @@ def pack(
             + (f" and {count(len(packed.left_out) - 1, 'other file')}" if packed.left_out[1:] else ""),
             quiet=quiet,
         )
-    if not dry_run:
+    if not packed.dry_run:
         report.note(
             f"packed {count(packed.files, 'file')}, {human(packed.size)}, "
             f"in {count(len(packed.layers), 'layer')}; {human(packed.new_size)} new",
             quiet=quiet,
         )
-    report.print_result(packed, output, _plan_text(packed) if dry_run else _text(packed))
 
 
 def _annotation(text: str) -> tuple[str, str]:

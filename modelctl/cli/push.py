@@ -9,56 +9,51 @@ import typer
 from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, IfExistsFlag, JobsFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
+from modelctl.cli.region_flags import (
+    PANEL,
+    BandwidthFlag,
+    ConcurrencyFlag,
+    RegionsFlag,
+    TagWhenFlag,
+    ToFlag,
+    rate_of,
+)
+from modelctl.cli.summary import Outcome, leaving_files
 from modelctl.cli.text import count, human
 from modelctl.core.access import DEFAULT, Access
-from modelctl.core.choices import TagWhen
-
-_PANEL = "Regions"
 
 
 @reaching_registries
+@leaving_files
 def push(
     source: ReferenceArgument,
     destinations: Annotated[
         list[str], typer.Argument(metavar="[DEST...]", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG.")
     ] = [],
-    regions: Annotated[
-        str,
-        typer.Option(metavar="NAME,...|all", help="Where to: regions of the settings.", rich_help_panel=_PANEL),
-    ] = "",
-    to: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME[:TAG]", help="The name in every region. Without: the source's.", rich_help_panel=_PANEL
-        ),
-    ] = "",
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=256, help="How many regions at once.", rich_help_panel=_PANEL)
-    ] = 16,
-    bandwidth: Annotated[
-        str,
-        typer.Option(
-            metavar="RATE",
-            help="At most so much a second to all regions together, in bits or bytes: 2Gbit, 250MB. That of one region "
-            "is in its settings.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = "",
-    tag_when: Annotated[
-        TagWhen,
-        typer.Option(
-            help="Set the tag in each region when that has all, or in all when every one has.", rich_help_panel=_PANEL
-        ),
-    ] = "each",
+    regions: RegionsFlag = "",
+    to: ToFlag = "",
+    concurrency: ConcurrencyFlag = 16,
+    bandwidth: BandwidthFlag = "",
+    tag_when: TagWhenFlag = "each",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what each region lacks.", rich_help_panel=_PANEL)
+        bool, typer.Option("--dry-run", help="Only say what each region lacks.", rich_help_panel=PANEL)
     ] = False,
     if_exists: IfExistsFlag = "replace",
+    attached: Annotated[
+        str,
+        typer.Option(
+            metavar="all|none|TYPE,...",
+            help="Which attached artifacts go along: by artifact type, in which `*` stands for anything, or sig, att "
+            "and sbom for cosign's tags.",
+        ),
+    ] = "all",
     jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
     access: Access = DEFAULT,
+    *,
+    outcome: Outcome,
 ) -> None:
     """Copy an artifact to registries, or from one to another or to a layout.
 
@@ -72,6 +67,7 @@ def push(
     Examples:
       modelctl push oci:./store:v1 registry.example/qwen/qwen3-8b:v1
       modelctl push registry.example/qwen/qwen3-8b:v1 oci:./store:v1
+      modelctl push oci:./store:v1 registry.example/qwen/qwen3-8b:v1 --attached 'sig,application/vnd.in-toto*'
       modelctl push oci:./store:v1 --regions cn-hangzhou,cn-beijing --to qwen/qwen3-8b:v1
       modelctl push hub.example/qwen/qwen3-8b:v1 --regions all --bandwidth 2Gbit --tag-when all --dry-run -o json
     """
@@ -87,7 +83,19 @@ def push(
         )
     if regions:
         options = {"concurrency": concurrency, "tag_when": tag_when, "dry_run": dry_run, "if_exists": if_exists}
-        _to_regions(source, to, regions, bandwidth, output=output, quiet=quiet, jobs=jobs, access=access, **options)
+        _to_regions(
+            source,
+            to,
+            regions,
+            bandwidth,
+            outcome,
+            output=output,
+            quiet=quiet,
+            jobs=jobs,
+            attached=attached,
+            access=access,
+            **options,
+        )
         return
     if to or bandwidth or dry_run or tag_when != "each":
         raise UsageProblem("--to, --bandwidth, --dry-run and --tag-when", why="they go with --regions")
@@ -98,9 +106,11 @@ def push(
             places,
             progress,
             if_exists=if_exists,
+            attached=attached,
             jobs=jobs,
             access=access,
         )
+    outcome.pushed(pushed)
     for one in pushed:
         report.note(
             f"pushed {count(len(one.sent), 'blob')} of {human(one.size)} in all; {len(one.skipped)} were there, "
@@ -111,26 +121,25 @@ def push(
 
 
 def _to_regions(
-    source: str, to: str, regions: str, bandwidth: str, *, output: Output, quiet: bool, **options: Any
+    source: str,
+    to: str,
+    regions: str,
+    bandwidth: str,
+    outcome: Outcome,
+    *,
+    output: Output,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Push to regions, show how it goes, print the result, and raise what ends the command."""
     from modelctl.cli.region_rows import raise_unless_done, result_lines, watching
     from modelctl.core.reference import parse_reference
-    from modelctl.flows.push_regions import RegionOptions, push_regions
+    from modelctl.flows.push_regions import push_regions
+    from modelctl.flows.region_jobs import RegionOptions
 
-    wanted = RegionOptions(rate=_rate(bandwidth), **options)
+    wanted = RegionOptions(rate=rate_of(bandwidth), **options)
     with watching(quiet=quiet) as watcher:
         found, errors = push_regions(parse_reference(source), to, regions.split(","), wanted, watcher)
+    outcome.in_regions(found)
     report.print_result(found, output, result_lines(found.regions))
     raise_unless_done(found.regions, errors)
-
-
-def _rate(text: str) -> float:
-    """Return a rate [bytes/s], 0 for any."""
-    from modelctl.core.errors import UsageProblem
-    from modelctl.core.rates import parse_rate
-
-    try:
-        return parse_rate(text) if text else 0.0
-    except ValueError as error:
-        raise UsageProblem("--bandwidth", why=str(error)) from error

@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelctl.cli import report
 from modelctl.cli.progress import INTERVAL_S
 from modelctl.cli.text import count, human
 from modelctl.core.errors import ModelctlError, Partial
-from modelctl.flows.push_regions import RegionReport, Watcher
+from modelctl.flows.region_report import RegionReport, Watcher
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +49,8 @@ class LineWatcher(Watcher):
         """Return what stands in a region's row."""
         seconds = region.seconds or time.monotonic() - self._began.get(region.region, time.monotonic())
         speed = region.done / max(seconds, 0.001)
-        left = f"{(region.size - region.done) / max(speed, 1):.0f}s" if region.state == "Sending" else "-"
+        moves = region.state == "Sending" and region.done > 0
+        left = f"{(region.size - region.done) / speed:.0f}s" if moves else "-"
         return [
             region.region,
             region.state,
@@ -99,8 +100,22 @@ def result_lines(regions: Sequence[RegionReport]) -> str:
     )
 
 
-def raise_unless_done(regions: Sequence[RegionReport], errors: Mapping[str, ModelctlError]) -> None:
-    """Raise what ends the command with its status, when regions failed.
+class Row(Protocol):
+    """A region in a result."""
+
+    region: str
+    why: str
+    hint: str
+
+
+def raise_unless_done(
+    regions: Sequence[Row],
+    errors: Mapping[str, ModelctlError],
+    *,
+    failed: str = "failed",
+    again: str = "the same command sends what is missing",
+) -> None:
+    """Raise what ends the command with its status, when regions `failed`; `again` is the last of the next steps.
 
     Raises:
         Partial: Some did, or all did for various reasons. ModelctlError: All did, of the one kind.
@@ -109,11 +124,10 @@ def raise_unless_done(regions: Sequence[RegionReport], errors: Mapping[str, Mode
         return
     lines = [f"{one.region}: {one.why}" for one in regions if one.why]
     hints = list(dict.fromkeys(f"{one.region}: {one.hint}" for one in regions if one.hint))
-    what = f"{len(errors)} of {count(len(regions), 'region')} failed"
+    what = f"{len(errors)} of {count(len(regions), 'region')} {failed}"
     kinds = {error.exit_status: type(error) for error in errors.values()}
     kind = next(iter(kinds.values())) if len(kinds) == 1 and len(errors) == len(regions) else Partial
-    again = "the same command sends what is missing"
-    raise kind(what, why="\n       ".join(lines), hint="\n       ".join([*hints, again]))
+    raise kind(what, why="\n       ".join(lines), hint="\n       ".join([*hints, *([again] if again else [])]))
 
 
 def _sent(region: RegionReport) -> str:

@@ -41,6 +41,11 @@ class Known:
         self._present: Mapping[PlannedLayer, Remembered] | None = None
         self._cache = cache if not isinstance(source, FileSource) or is_local(source.root) else None
 
+    @property
+    def problem(self) -> str:
+        """What was wrong with the cache; nothing when it is well, or not used."""
+        return self._cache.problem if self._cache else ""
+
     def present(self, plan: Sequence[PlannedLayer]) -> Mapping[PlannedLayer, Remembered]:
         """Return those layers of `plan` that are known, and that the store has. A registry is asked once.
 

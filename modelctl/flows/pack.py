@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,40 +11,36 @@ import msgspec
 
 from modelctl.core.access import DEFAULT, DEFAULT_SOURCE_ACCESS, Access, SourceAccess
 from modelctl.core.choices import IfExists
-from modelctl.core.errors import Conflict, ModelctlError, UsageProblem
-from modelctl.core.media_types import OCI_LAYER, OCI_MANIFEST
+from modelctl.core.errors import Conflict, UsageProblem
+from modelctl.core.media_types import OCI_MANIFEST
 from modelctl.core.paths import matches, selected
 from modelctl.core.progress import Progress
-from modelctl.core.protocols import BytesBlob, Source, Store, Upload
+from modelctl.core.protocols import BytesBlob, Source, Store
 from modelctl.core.readahead import PART
 from modelctl.core.reference import LATEST, Reference, check_tag
-from modelctl.core.types import Descriptor, Digest, Entry, digest_of
+from modelctl.core.types import Descriptor, Entry, digest_of
 from modelctl.flows.attached import attach_provenance
 from modelctl.flows.crc32 import own_names, read_crc32_list
 from modelctl.flows.if_exists import may_tag
 from modelctl.flows.known import Known, read_stored
+from modelctl.flows.sealing import seal_layers, stated_blob
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import JOBS, Workers
-from modelctl.packing.artifact import load_artifact
-from modelctl.packing.cache import DigestCache, Remembered, open_cache
+from modelctl.packing.cache import open_cache
 from modelctl.packing.card import CARD, Card, parse_card
 from modelctl.packing.crc32_list import CRC32_LIST
-from modelctl.packing.form import Member
 from modelctl.packing.layout import Layout, load_layout
 from modelctl.packing.manifest import check_annotations, render_config, render_manifest
 from modelctl.packing.plan import MAX_LAYERS, PlannedLayer, plan_layers
-from modelctl.packing.planned import PlannedBlob
 from modelctl.packing.preflight import check_listed, check_names, check_shards, own_crc32s
 from modelctl.packing.provenance import Options, Provenance
-from modelctl.packing.seal import SealedLayer, check_crc32, seal
+from modelctl.packing.seal import SealedLayer
 from modelctl.packing.table import Table, render_table
-from modelctl.registry.ocidir import OciDir
-from modelctl.registry.twin import PresentUpload, upload_beside
 from modelctl.sources import open_source
 from modelctl.sources.file import FileSource
 
-MEMORY = 48 << 20
-"""What is read ahead of sources that are not on this machine [bytes]: three connections for each of four layers."""
+MEMORY = 80 << 20
+"""What is read ahead of sources that are not on this machine [bytes]: four connections for each of four layers."""
 
 MAX_CARD_SIZE = 16 << 20
 """Largest README.md whose front matter is looked for [bytes]."""
@@ -102,6 +97,44 @@ class PackReport(msgspec.Struct, kw_only=True):
     dry_run: bool
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model at its source: the files that are wanted, by name in order, and the layers that they go into.
+
+    `left_out` are the paths that the layout leaves out.
+    """
+
+    source: Source
+    options: PackOptions
+    layouts: Sequence[Layout]
+    wanted: Callable[[str], bool]
+    entries: Sequence[Entry]
+    left_out: Sequence[str]
+    plan: Sequence[PlannedLayer]
+
+    def tags(self, tag: str) -> list[str]:
+        """Return a tag for each layout; `UsageProblem` when one is too long."""
+        return [tag, *(check_tag(f"{tag}-{layout.name}") for layout in self.layouts[1:])]
+
+    def workers(self, progress: Progress, *, remote: bool) -> Workers:
+        """Return who seals the layers: each needs memory for a part that is read ahead, but of local files."""
+        jobs = self.options.jobs
+        if not isinstance(self.source, FileSource):
+            jobs = min(jobs or JOBS, max(1, self.options.memory // PART))
+        workers = Workers(jobs, progress, remote=remote)
+        workers.expect(len(self.entries), sum(entry.size for entry in self.entries))
+        return workers
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of a model but for its tags: its layers, a manifest for each layout, and what to tell of it."""
+
+    layers: Sequence[SealedLayer]
+    roots: Sequence[Descriptor]
+    notes: Sequence[str]
+
+
 def pack(url: str, reference: Reference, options: PackOptions, progress: Progress) -> PackReport:
     """Pack the model at `url` under `reference`.
 
@@ -117,123 +150,94 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
     """
     if reference.digest:
         raise UsageProblem(f"cannot pack to {reference}", why="a digest follows from the content", hint="name a tag")
-    check_annotations(options.annotations)
-    layouts = _load_layouts(options.layouts)
     source = open_source(url, options.source)
     _check_apart(source, reference)
+    model = list_model(source, options)
+    tags = model.tags(reference.tag or LATEST)
+    store = open_store(reference, options.access)
+    with open_known(model, store, tags[0]) as known:
+        stated = check_model(model, known)
+        if options.dry_run:
+            return plan_report(model, known, f"{reference.store}:", tags)
+        with writing(store):
+            workers = model.workers(progress, remote=bool(reference.registry))
+            written = write_model(model, known, stated, workers)
+            for root, name in zip(written.roots, tags, strict=True):
+                if may_tag(store, name, root, options.if_exists):
+                    store.tag(root, name)
+    return written_report(model, written, str(reference.store), tags)
+
+
+def list_model(source: Source, options: PackOptions) -> Model:
+    """List a model and plan its layers.
+
+    Raises:
+        UsageProblem, Invalid, NotFound: It cannot be packed, or not so.
+    """
+    check_annotations(options.annotations)
+    layouts = _load_layouts(options.layouts)
     wanted = _wanted(layouts[0], options)
     entries, left_out = _list(source, layouts[0], wanted)
     check_names(entries, allow_pickle=options.allow_pickle)
-    plan = _plan(entries, layouts, options.max_layers)
-    tag = reference.tag or LATEST
-    tags = [tag, *(check_tag(f"{tag}-{layout.name}") for layout in layouts[1:])]
-    store = open_store(reference, options.access)
-    with _cache(options) as cache:
-        known = Known(source, store, tag, cache)
-        present = known.present(plan)
-        fresh = {entry.path for layer in plan if layer not in present for entry in layer.entries}
-        check_shards(source, entries, fresh, known.read)
-        stated = _stated_crc32s(known, entries, options.crc32_file, wanted)
-        if options.dry_run:
-            artifacts = [
-                PackedArtifact(layout=layout.name, reference=f"{reference.store}:{name}", tag=name)
-                for layout, name in zip(layouts, tags, strict=True)
-            ]
-            layers = [_layer_report(layer, new=layer not in present and not _is_stated(store, layer)) for layer in plan]
-            return _report(artifacts, layers, entries, left_out, dry_run=True)
-        with writing(store):
-            workers = Workers(_jobs(source, options), progress, remote=bool(reference.registry))
-            workers.expect(len(entries), sum(entry.size for entry in entries))
-            sealed = _seal(plan, known, stated, workers, options.memory)
-            card = _card(store, sealed)
-            roots = _publish(store, layouts, sealed, {**card.annotations, **options.annotations})
-            if options.provenance:
-                for root in roots:
-                    attach_provenance(store, root, _provenance(source, options, sealed))
-            for root, name in zip(roots, tags, strict=True):
-                if may_tag(store, name, root, options.if_exists):
-                    store.tag(root, name)
-        notes = [note for note in (card.note, cache.problem if cache else "") if note]
-    artifacts = [
-        PackedArtifact(layout=layout.name, reference=f"{reference.store}@{root.digest}", digest=root.digest, tag=name)
-        for layout, root, name in zip(layouts, roots, tags, strict=True)
-    ]
-    layers = [_layer_report(layer.plan, layer.digest, new=layer.new) for layer in sealed]
-    return _report(artifacts, layers, entries, left_out, notes=notes)
-
-
-def _cache(options: PackOptions) -> AbstractContextManager[DigestCache | None]:
-    return open_cache() if options.cache else nullcontext()
-
-
-def _jobs(source: Source, options: PackOptions) -> int | None:
-    """Return how many layers to seal at once: each needs memory for a part that is read ahead, but of local files."""
-    if isinstance(source, FileSource):
-        return options.jobs
-    return min(options.jobs or JOBS, max(1, options.memory // PART))
-
-
-def _seal(
-    plan: Sequence[PlannedLayer], known: Known, stated: Mapping[str, int], workers: Workers, memory: int
-) -> Sequence[SealedLayer]:
-    """Seal the layers side by side, but for those that are known and in the store."""
-    source, store = known.source, known.store
-    present, twins = known.present(plan), _twins(store)
-    connections = max(1, memory // workers.jobs // PART)
-
-    def seal_one(layer: PlannedLayer) -> SealedLayer:
-        with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
-            taken = _taken(layer, present[layer], source, stated, advance) if layer in present else None
-            if taken:
-                return taken
-            begun = time.time()
-            with _upload(store, layer, source, twins) as upload:
-                sealed = seal(layer, source, upload, stated, advance, connections=connections)
-            known.keep(sealed, begun)
-            return sealed
-
-    return workers.run(seal_one, plan)
-
-
-def _taken(
-    layer: PlannedLayer,
-    remembered: Remembered,
-    source: Source,
-    stated: Mapping[str, int],
-    advance: Callable[[int], None],
-) -> SealedLayer | None:
-    """Return a layer that the store has as if it had been sealed; its source says once more that it is the same.
-
-    None when the source states another CRC-64 than its files have.
-    """
-    entries = tuple(source.check(entry) for entry in layer.entries)
-    for entry, row in zip(entries, remembered.rows, strict=True):
-        if entry.crc64 not in (None, row.crc64):
-            return None
-        check_crc32(row.path, row.crc32, stated)
-    advance(sum(row.size for row in remembered.rows))
-    return SealedLayer(layer, remembered.digest, remembered.size, remembered.rows, new=False, entries=entries)
+    return Model(source, options, layouts, wanted, entries, left_out, _plan(entries, layouts, options.max_layers))
 
 
 @contextmanager
-def _upload(
-    store: Store, layer: PlannedLayer, source: Source, twins: Mapping[tuple[Member, ...], Descriptor]
-) -> Iterator[Upload]:
-    """Start to write a layer. One whose digest its source states, and that the store has, is read and not written."""
-    twin = twins.get(_shape(layer))
-    if not twin and _is_stated(store, layer):
-        yield PresentUpload()
-        return
-    with upload_beside(store, PlannedBlob(layer, source), layer.identity, twin) as upload:
-        yield upload
+def open_known(model: Model, store: Store, tag: str) -> Iterator[Known]:
+    """Open what is known of a model's layers, for a store and a tag, until the `with` ends."""
+    with open_cache() if model.options.cache else nullcontext() as cache:
+        yield Known(model.source, store, tag, cache)
 
 
-def _is_stated(store: Store, layer: PlannedLayer) -> bool:
-    """Say whether the store has a layer by the digest that its source states."""
-    entry = layer.entries[0]
-    digest = Digest(f"sha256:{entry.sha256}")
-    found = layer.form == "raw" and entry.sha256
-    return bool(found) and store.has(Descriptor(media_type=OCI_LAYER, digest=digest, size=entry.size))
+def check_model(model: Model, known: Known) -> Mapping[str, int]:
+    """Check what can be checked before a layer is read; return the CRC-32 by path that somebody stated.
+
+    Raises:
+        Invalid: A shard is none, or an index names what is not there. ChecksumMismatch: A list says otherwise.
+    """
+    present = known.present(model.plan)
+    fresh = {entry.path for layer in model.plan if layer not in present for entry in layer.entries}
+    check_shards(model.source, model.entries, fresh, known.read)
+    return _stated_crc32s(known, model.entries, model.options.crc32_file, model.wanted)
+
+
+def write_model(model: Model, known: Known, stated: Mapping[str, int], workers: Workers) -> Written:
+    """Write layers, documents, manifests and provenance to the store; all but the tags.
+
+    Raises:
+        ChecksumMismatch: A file changed, or is not what its source or a list says; no manifest was written.
+    """
+    options, store = model.options, known.store
+    sealed = seal_layers(model.plan, known, stated, workers, options.memory)
+    card = _card(store, sealed)
+    roots = _publish(store, model.layouts, sealed, {**card.annotations, **options.annotations})
+    if options.provenance:
+        for root in roots:
+            attach_provenance(store, root, _provenance(model.source, options, sealed))
+    return Written(sealed, roots, [note for note in (card.note, known.problem) if note])
+
+
+def plan_report(model: Model, known: Known, place: str, tags: Sequence[str]) -> PackReport:
+    """Return the report of a dry run, for a `place` that tags are put after."""
+    present = known.present(model.plan)
+    artifacts = [
+        PackedArtifact(layout=layout.name, reference=f"{place}{name}", tag=name)
+        for layout, name in zip(model.layouts, tags, strict=True)
+    ]
+    blobs = {layer: None if layer in present else stated_blob(layer) for layer in model.plan}
+    there = {layer for layer, blob in blobs.items() if layer in present or (blob and known.store.has(blob))}
+    layers = [_layer_report(layer, new=layer not in there) for layer in model.plan]
+    return _report(artifacts, layers, model, dry_run=True)
+
+
+def written_report(model: Model, written: Written, place: str, tags: Sequence[str]) -> PackReport:
+    """Return the report of what was packed, to a `place` that digests are put after."""
+    artifacts = [
+        PackedArtifact(layout=layout.name, reference=f"{place}@{root.digest}", digest=root.digest, tag=name)
+        for layout, root, name in zip(model.layouts, written.roots, tags, strict=True)
+    ]
+    layers = [_layer_report(layer.plan, layer.digest, new=layer.new) for layer in written.layers]
+    return _report(artifacts, layers, model, notes=written.notes)
 
 
 def _card(store: Store, layers: Sequence[SealedLayer]) -> Card:
@@ -320,21 +324,6 @@ def _plan(entries: Sequence[Entry], layouts: Sequence[Layout], max_layers: int) 
     return plan
 
 
-def _shape(layer: PlannedLayer) -> tuple[Member, ...]:
-    return tuple(layer.members)
-
-
-def _twins(store: Store) -> dict[tuple[Member, ...], Descriptor]:
-    """Return the layers that the store has, by what a layer is before its files are read: their names and sizes."""
-    found: dict[tuple[Member, ...], Descriptor] = {}
-    for root in store.tags().values() if isinstance(store, OciDir) else ():
-        with suppress(ModelctlError):
-            for layer in load_artifact(store, root).layers:
-                if not layer.gzipped:
-                    found[tuple(layer.members)] = layer.descriptor
-    return found
-
-
 def _publish(
     store: Store, layouts: Sequence[Layout], layers: Sequence[SealedLayer], annotations: Mapping[str, str]
 ) -> list[Descriptor]:
@@ -367,8 +356,7 @@ def _layer_report(plan: PlannedLayer, digest: str = "", *, new: bool = True) -> 
 def _report(
     artifacts: list[PackedArtifact],
     layers: list[PackedLayer],
-    entries: Sequence[Entry],
-    left_out: list[str],
+    model: Model,
     *,
     notes: Sequence[str] = (),
     dry_run: bool = False,
@@ -376,10 +364,10 @@ def _report(
     return PackReport(
         artifacts=artifacts,
         layers=layers,
-        files=len(entries),
-        size=sum(entry.size for entry in entries),
+        files=len(model.entries),
+        size=sum(entry.size for entry in model.entries),
         new_size=sum(layer.size for layer in layers if layer.new),
-        left_out=left_out,
+        left_out=list(model.left_out),
         notes=list(notes),
         dry_run=dry_run,
     )

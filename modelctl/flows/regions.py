@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modelctl.core.access import Access, Login
+from modelctl.core.access import Access, Login, Logins
+from modelctl.core.acr import AcrLogin
 from modelctl.core.config import Config, Region
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import UsageProblem
@@ -35,7 +36,7 @@ def place(wanted: Reference | str, name: str, config: Config, access: Access) ->
 
 def in_region(wanted: Reference | str, name: str, config: Config) -> Reference:
     """Return where an artifact is in the region `name`; see `place`."""
-    region, reference = config.region(name), _named(wanted, config)
+    region, reference = config.region(name), name_in_regions(wanted, config)
     path = f"{region.namespace}/{reference.path}" if region.namespace else reference.path
     try:
         return parse_reference(str(replace(reference, registry=region.host, path=path)))
@@ -50,7 +51,7 @@ def reach(region: Region, name: str, access: Access) -> Access:
     return replace(
         access,
         authfile=access.authfile or region.authfile,
-        login=None if access.authfile else _login(region, name),
+        login=None if access.authfile else _login(region, name, access),
         ca_file=access.ca_file or region.ca_file,
         client_cert=certified.client_cert,
         client_key=certified.client_key,
@@ -61,7 +62,10 @@ def reach(region: Region, name: str, access: Access) -> Access:
     )
 
 
-def _login(region: Region, name: str) -> Login | None:
+def _login(region: Region, name: str, access: Access) -> Logins | None:
+    acr = region.acr
+    if acr and acr.instance_id and not (region.username or region.authfile):
+        return AcrLogin(name, acr.instance_id, acr.region, vpc=acr.vpc, timeout_s=access.timeout_s)
     if not region.username:
         return None
     if not region.password_file:
@@ -71,8 +75,12 @@ def _login(region: Region, name: str) -> Login | None:
     return Login(region.username, password, region.password_file)
 
 
-def _named(wanted: Reference | str, config: Config) -> Reference:
-    """Return an artifact without the namespace, where its registry is that of a region."""
+def name_in_regions(wanted: Reference | str, config: Config) -> Reference:
+    """Return what an artifact is called in every region: without the namespace, where its registry is that of one.
+
+    Raises:
+        UsageProblem: It has no such name.
+    """
     if isinstance(wanted, str):
         if is_reference(wanted):
             raise UsageProblem(f"not a name in a region: {wanted[:300]!r}", why="it names a place of its own")

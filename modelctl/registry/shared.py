@@ -26,12 +26,15 @@ BLOCKS = 128
 
 _SPARE = 64
 
-GRACE_S = 2.0
+GRACE_S = 1.0
 SHARE = 0.05
 """A member waits for slower ones, in all, so long and this share of the time that has gone by."""
 
 PATIENCE_S = 30.0
 """Who was let go waits so long for a member to have the blob; less than the minute after which servers hang up."""
+
+STALL_S = 10.0
+"""Nobody waits for one who has taken nothing for so long: time for a registry to hash what it got."""
 
 _LOOK_S = 0.05
 """Those who wait look so often whether that is worth it [s]."""
@@ -123,7 +126,7 @@ class SharedReads:
         if block:
             reader.block = block
             block.users += 1
-            self._pace[reader.name].lent[reader] = time.monotonic()
+            self._pace[reader.name].lent[reader] = group.lent = time.monotonic()
             return block.data[reader.position - block.offset : block.length]
         if group.error:
             raise group.error
@@ -145,7 +148,7 @@ class SharedReads:
         groups = self._groups[reader.descriptor.digest]
         lead = 0 if reader.group else BLOCK * BLOCKS
         group = next((group for group in groups if group.has_room_at(reader.position, lead)), None)
-        if group is None and self._will_be_had(reader.descriptor.digest):
+        if group is None and self._is_to_wait(reader):
             return None
         if group is None:
             group = self._new_group(reader)
@@ -154,9 +157,11 @@ class SharedReads:
         self._expect_no_more(reader.name, reader.descriptor.digest)
         return group
 
-    def _will_be_had(self, digest: Digest) -> bool:
-        """Say whether a member will have a blob soon that none has yet."""
-        return not self._settled[digest] and any(group.left_s() < self._patience_s for group in self._groups[digest])
+    def _is_to_wait(self, reader: SharedBlob) -> bool:
+        """Say whether somebody who is ahead of a reader will soon be the first to have the blob."""
+        digest = reader.descriptor.digest
+        ahead = [group for group in self._groups[digest] if group.end > reader.position]
+        return not self._settled[digest] and any(group.left_s() < self._patience_s for group in ahead)
 
     def _new_group(self, reader: SharedBlob) -> _Group:
         """Start to read a blob. Of one who only begins, the others who have to read it are expected to follow."""
@@ -288,7 +293,8 @@ class _Block:
 class _Group:
     """Those who read a blob together, and the blocks between the last and the first of them.
 
-    `expected` are members that have not begun; as long as there are any, all is kept. `end` is as far as was read.
+    `expected` are members that have not begun; as long as there are any, all is kept. `end` is as far as was read;
+    `lent` is when one of them last took a block (`time.monotonic`).
     """
 
     def __init__(self, blob: Blob, lock: threading.Lock) -> None:
@@ -300,6 +306,7 @@ class _Group:
         self.begun = self.reading = False
         self.end = 0
         self._start, self._began = 0, time.monotonic()
+        self.lent = 0.0
         self.error: Exception | None = None
 
     def has_room_at(self, position: int, lead: int) -> bool:
@@ -317,9 +324,10 @@ class _Group:
 
     def left_s(self) -> float:
         """Return how long its readers will take to the end, at their pace so far [s]."""
-        if not self.readers or self.end == self._start:
+        now = time.monotonic()
+        if not self.readers or self.end == self._start or now - self.lent > STALL_S:
             return math.inf
-        return (self.blob.size - self.end) * (time.monotonic() - self._began) / (self.end - self._start)
+        return (self.blob.size - self.end) * (now - self._began) / (self.end - self._start)
 
     def block_at(self, position: int) -> _Block | None:
         return next((block for block in self.blocks if 0 <= position - block.offset < block.length), None)

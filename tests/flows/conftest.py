@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from modelctl.registry.ocidir import OciDir
 from tests.fakes.kube_api import KubeApi, kube_api
 from tests.fakes.kube_jobs import Player, ready_node
 from tests.fakes.oss import Oss
-from tests.fakes.registries import Registry
+from tests.fakes.registries import Registry, registry
+from tests.fakes.token_server import token_server
 from tests.flows.places import PLACES, Place, at_oss
+from tests.flows.regional import Guarded, Settings
 from tests.models import write_model
-from tests.registries import push_to
+from tests.registries import ALICE, push_to
 from tests.stores import pack_model
 
 
@@ -125,3 +128,30 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long before asking why nothing moves."""
     for name, seconds in {"TICK_S": 0.05, "_PATIENCE_S": 0.3, "_EVENTS_S": 0.05}.items():
         monkeypatch.setattr(node_jobs, name, seconds)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The user's settings, without any region yet."""
+    monkeypatch.setenv("MODELCTL_CONFIG", str(tmp_path / "mine.toml"))
+    return Settings(tmp_path / "mine.toml")
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    with ExitStack() as stack:
+        password = stack.enter_context(registry(folder / "password", password=ALICE[1], tls=True))
+        realm = stack.enter_context(token_server(folder))
+        token = stack.enter_context(registry(folder / "token", tokens=realm))
+        yield Guarded(password, token, realm.url.removeprefix("http://"))
+
+
+@pytest.fixture
+def three(settings: Settings, guarded: Guarded, plain: Registry, repository: str) -> Settings:
+    """Three regions, each with another way of asking who is there."""
+    alice = (f'username = "{ALICE[0]}"', f'password = "{ALICE[1]}"')
+    settings.add("open", plain.host, namespace="open")
+    settings.add("password", guarded.password.host, *alice, f'ca_file = "{guarded.password.ca_file}"')
+    settings.add("token", guarded.token.host, *alice, f'trust_realm = ["{guarded.realm}"]', namespace="deep/er")
+    return settings

@@ -3,84 +3,29 @@
 from __future__ import annotations
 
 import base64
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from modelctl.core.access import Access
 from modelctl.core.config import load_config
-from modelctl.core.errors import Conflict, Denied, ModelctlError, NotFound, UsageProblem
+from modelctl.core.errors import Conflict, Denied, ModelctlError, UsageProblem
 from modelctl.core.reference import parse_reference
-from modelctl.flows.push_regions import (
-    RegionOptions,
-    RegionReport,
-    RegionsReport,
-    Watcher,
-    push_regions,
-)
+from modelctl.flows.push_regions import push_regions
+from modelctl.flows.region_jobs import RegionOptions
+from modelctl.flows.region_report import RegionsReport, Watcher
 from modelctl.flows.regions import place
 from modelctl.flows.stores import open_store
 from tests.fakes.fault_proxy import Fault, Proxy, fault_proxy, recorder
-from tests.fakes.registries import Registry, registry
-from tests.fakes.token_server import token_server
+from tests.fakes.registries import Registry
+from tests.flows.regional import THREE, Guarded, Notes, Settings, digests, failing, states
 from tests.models import write_model
-from tests.registries import ALICE, IMPATIENT, pack_to, problems_at, push_to, tagged
+from tests.registries import IMPATIENT, pack_to, problems_at, push_to, tagged
 from tests.stores import tags_of
-
-THREE = ("open", "password", "token")
-
-
-class Settings:
-    """The file of settings, a region at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.write_text("")
-
-    def add(self, name: str, host: str, *lines: str, namespace: str = "") -> None:
-        table = [f"[regions.{name}]", f'registry = "{host}"', *lines]
-        table += [f'namespace = "{namespace}"'] if namespace else []
-        with self._path.open("a") as file:
-            file.write("\n".join(table) + "\n")
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setenv("MODELCTL_CONFIG", str(tmp_path / "mine.toml"))
-    return Settings(tmp_path / "mine.toml")
-
-
-class Guarded(NamedTuple):
-    """Registries that ask who is there: with a password over TLS, and by way of a token realm."""
-
-    password: Registry
-    token: Registry
-    realm: str
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    folder = tmp_path_factory.mktemp("guarded")
-    with ExitStack() as stack:
-        password = stack.enter_context(registry(folder / "password", password=ALICE[1], tls=True))
-        realm = stack.enter_context(token_server(folder))
-        token = stack.enter_context(registry(folder / "token", tokens=realm))
-        yield Guarded(password, token, realm.url.removeprefix("http://"))
-
-
-@pytest.fixture
-def three(settings: Settings, guarded: Guarded, plain: Registry, repository: str) -> Settings:
-    """Three regions, each with another way of asking who is there."""
-    alice = (f'username = "{ALICE[0]}"', f'password = "{ALICE[1]}"')
-    settings.add("open", plain.host, namespace="open")
-    settings.add("password", guarded.password.host, *alice, f'ca_file = "{guarded.password.ca_file}"')
-    settings.add("token", guarded.token.host, *alice, f'trust_realm = ["{guarded.realm}"]', namespace="deep/er")
-    return settings
 
 
 @pytest.fixture
@@ -96,41 +41,11 @@ def origin(plain: Registry, repository: str, source: str) -> Iterator[Proxy]:
         yield proxy
 
 
-class Notes(Watcher):
-    """Keeps the states of regions as they come, and sets `waited_for` once all of `names` are through."""
-
-    def __init__(self, *names: str) -> None:
-        self.states: list[tuple[str, str]] = []
-        self.waited_for = threading.Event()
-        self._names = set(names)
-
-    def changed(self, region: RegionReport) -> None:
-        self.states.append((region.region, region.state))
-        if self._names <= {name for name, state in self.states if state == "Pushed"}:
-            self.waited_for.set()
-
-
 def push(
     source: str, to: str, *names: str, watcher: Watcher | None = None, access: Access = IMPATIENT, **options: Any
 ) -> tuple[RegionsReport, dict[str, ModelctlError]]:
     wanted = RegionOptions(access=access, **options)
     return push_regions(parse_reference(source), to, names or ("all",), wanted, watcher or Watcher())
-
-
-def states(found: tuple[RegionsReport, dict[str, ModelctlError]]) -> dict[str, str]:
-    return {one.region: one.state for one in found[0].regions}
-
-
-def digests(to: str, names: Sequence[str]) -> list[str]:
-    """Return what the tag points to in each region, or nothing."""
-    found = []
-    for name in names:
-        reference, access = place(to, name, load_config(), IMPATIENT)
-        try:
-            found.append(open_store(reference, access).resolve(reference.name).digest)
-        except NotFound:
-            found.append("")
-    return found
 
 
 def test_every_region_has_it_whoever_it_asks_for(three: Settings, repository: str, source: str, packed: Path) -> None:
@@ -204,13 +119,6 @@ def test_what_is_attached_travels_too(three: Settings, repository: str, plain: R
 
 
 REFUSED = Fault("^PUT .*manifests", "status", status=400, times=99)
-
-
-def failing(stack: ExitStack, settings: Settings, plain: Registry, *faults: Fault) -> Proxy:
-    """Add a region `bad` whose registry has faults."""
-    proxy = stack.enter_context(fault_proxy(plain.host, *faults))
-    settings.add("bad", proxy.host, namespace="bad")
-    return proxy
 
 
 def test_a_region_that_fails_leaves_the_others_alone(

@@ -172,6 +172,41 @@ def test_but_not_for_one_that_would_take_long() -> None:
         assert len(origin.opened) == 2
 
 
+def test_nor_for_one_that_is_stuck_at_the_end() -> None:
+    origin, at_end, over = Origin(LARGE), threading.Event(), threading.Event()
+    copies = Copies(origin, LARGE, "a", "b")
+
+    def stuck() -> None:
+        if origin.read == len(LARGE):
+            at_end.set()
+            over.wait()
+
+    with closing(copies.reads.open("b", described(LARGE))) as slow, ThreadPoolExecutor() as pool:
+        pieces = slow.pieces(0)
+        next(pieces)
+        pool.submit(copies.copy, "a", 0, stuck)
+        at_end.wait()
+        list(pieces)
+        over.set()
+        assert len(origin.opened) == 2
+
+
+def test_one_who_is_far_ahead_waits_for_nobody_who_is_behind() -> None:
+    origin, begun, over = Origin(LARGE), threading.Event(), threading.Event()
+    copies = Copies(origin, LARGE, "a", "b")
+
+    def stuck() -> None:
+        begun.set()
+        over.wait()
+
+    with ThreadPoolExecutor() as pool:
+        behind = pool.submit(copies.copy, "a", 0, stuck)
+        begun.wait()
+        copies.copy("b", len(LARGE) - 5000)
+        assert not behind.done()
+        over.set()
+
+
 def test_what_was_lent_stays_as_it_is_however_far_the_others_are() -> None:
     copies = Copies(Origin(LARGE), LARGE, "a", "b")
     with closing(copies.reads.open("b", described(LARGE))) as slow:
