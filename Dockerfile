@@ -16,7 +16,7 @@ RUN --mount=type=bind,source=build/wheels,target=/wheels \
  && PYTHONPATH=$(echo /wheels/pip-*.whl) /opt/modelctl/bin/python -m pip install -q --no-cache-dir --no-compile \
       --no-index --find-links /wheels 'modelctl[all]' \
  && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/modelctl/lib \
- && ln -s /opt/modelctl/bin/modelctl /usr/local/bin \
+ && ln -s /opt/modelctl/bin/modelctl /opt/modelctl/bin/modelctl-step /usr/local/bin \
  && echo modelctl:x:65532: >>/etc/group \
  && echo modelctl:x:65532:65532::/home/modelctl:/bin/sh >>/etc/passwd \
  && install -d -o 65532 -g 65532 /home/modelctl

@@ -56,7 +56,7 @@ def rootfs(manifest: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def contained(manifest: dict[str, Any], model: Path) -> Iterator[tuple[Path, Callable[..., str]]]:
-    """Yield a folder with a model, and what runs modelctl in the image with that folder as /data.
+    """Yield a folder with a model, and what runs modelctl in the image, with `options`, with that folder as /data.
 
     It runs as the image's own user, who may write nowhere else.
     """
@@ -67,11 +67,11 @@ def contained(manifest: dict[str, Any], model: Path) -> Iterator[tuple[Path, Cal
         image = podman("pull", "--quiet", f"oci:{LAYOUT}:latest")
         yield (
             data,
-            lambda *arguments: podman(
+            lambda *arguments, options=(): podman(
                 *("run", "--rm", "--network", "none", "--cgroups", "disabled"),
                 *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
                 *("--read-only", "--read-only-tmpfs=false", "--volume", f"{data}:/data", "--workdir", "/data"),
-                *(image, *arguments),
+                *(*options, image, *arguments),
             ),
         )
 
@@ -94,7 +94,7 @@ class TestImage:
         with tarfile.open(blob_path(LAYOUT, manifest["layers"][1]["digest"])) as layer:
             changed = {member.name for member in layer if not member.isdir()}
         assert {name for name in changed if not name.startswith("opt/modelctl/")} == {
-            *("etc/group", "etc/passwd", "usr/local/bin/modelctl")
+            *("etc/group", "etc/passwd", "usr/local/bin/modelctl", "usr/local/bin/modelctl-step")
         }
 
     def test_it_is_small(self, manifest: dict[str, Any]) -> None:
@@ -160,6 +160,11 @@ class TestRuns:
         modelctl("pack", "model", "oci:store:v1")
         modelctl("pull", "oci:store:v1", "out")
         assert files(data / "out") == files(model)
+
+    def test_it_runs_a_step_of_ci(self, contained: tuple[Path, Callable[..., str]]) -> None:
+        data, modelctl = contained
+        reference = modelctl("pack", "model", "oci:ci:v1", options=["--entrypoint", "modelctl-step"])
+        assert f"MODELCTL_REFERENCE={reference}\n" in (data / "modelctl-report/outputs.env").read_text()
 
 
 def test_a_second_build_from_nothing_has_the_same_digest(manifest: dict[str, Any], tmp_path: Path) -> None:

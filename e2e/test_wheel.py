@@ -44,3 +44,8 @@ def test_the_wheel_packs_and_pulls_outside_the_checkout(wheel: Path, model: Path
     from_wheel(wheel, tmp_path, "-m", "modelctl", "pack", model, "oci:store:v1", "--layout", layout)
     from_wheel(wheel, tmp_path, "-m", "modelctl", "pull", "oci:store:v1", "out")
     assert files(tmp_path / "out") == files(model)
+
+
+def test_the_wheel_has_the_step_of_ci(wheel: Path) -> None:
+    (step,) = wheel.glob("modelctl-*.data/scripts/modelctl-step")
+    assert step.read_bytes() == (CHECKOUT / ".ci/steps/modelctl-step").read_bytes()

@@ -30,8 +30,9 @@ from e2e.bench.peers import pinned_registry
 from e2e.bench.registries import GO
 from e2e.bench.show import compare
 from modelctl.core.media_types import OCI_MANIFEST
-from modelctl.core.readahead import PART
+from modelctl.core.readahead import ring
 from modelctl.flows.pack import MEMORY
+from modelctl.flows.workers import JOBS
 from tests.fakes.registries import Registry
 
 OURS = "modelctl pack oss://"
@@ -197,10 +198,11 @@ def _resolve(server: Registry, path: str) -> str:
 def _bench_slow(room: Path, files: list[Path], service: Service, server: Registry) -> dict[str, Any]:
     """Read over connections of 10 ms and 50 MB/s: how much of what so many of them carry is reached."""
     volume = sum(path.stat().st_size for path in files)
-    connections = MEMORY // PART
+    part, connections = ring(MEMORY // JOBS)
+    connections *= JOBS
     store = room / "slow"
     works = {
-        f"{connections} connections, received only": lambda: call(partial(_receive, service, files, connections)),
+        f"{connections} connections, received only": lambda: call(partial(_receive, service, files, part, connections)),
         "modelctl pack, into a layout": lambda: run(_pack(service, f"oci:{store}:v1")),
         "modelctl pack, into a registry": lambda: run(_pack(service, f"{server.host}/slow:v1")),
     }
@@ -219,16 +221,16 @@ def _bench_slow(room: Path, files: list[Path], service: Service, server: Registr
     return figures | {"mb_s": speeds}
 
 
-def _receive(service: Service, files: list[Path], connections: int) -> None:
-    """Read the files by as many connections, a part each time, and throw them away."""
-    parts = [(path, offset) for path in files for offset in range(0, path.stat().st_size, PART)]
+def _receive(service: Service, files: list[Path], part: int, connections: int) -> None:
+    """Read the files by as many connections, a part [bytes] each time, and throw them away."""
+    parts = [(path, offset) for path in files for offset in range(0, path.stat().st_size, part)]
     host = urlsplit(service.url).netloc
 
     def work(number: int) -> None:
         buffer = memoryview(bytearray(BUFFER))
         connection = HTTPConnection(host)
         for path, offset in parts[number::connections]:
-            wanted = {"Range": f"bytes={offset}-{offset + PART - 1}", "x-oss-range-behavior": "standard"}
+            wanted = {"Range": f"bytes={offset}-{offset + part - 1}", "x-oss-range-behavior": "standard"}
             connection.request("GET", f"/{BUCKET}/{PREFIX}/{path.name}", headers=wanted)
             response = connection.getresponse()
             while response.readinto(buffer):

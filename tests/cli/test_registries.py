@@ -103,6 +103,12 @@ def test_a_login_never_prints_the_password(guarded: Registry, config: Path, pass
     assert password not in stdout + stderr
 
 
+@pytest.mark.parametrize("name", ["", "https://registry.example", "registry.example/models", "it's\n"])
+def test_a_login_is_to_a_host(name: str) -> None:
+    ended = run("login", "-u", "alice", "--password-stdin", "--", name, stdin="s3cret\n")
+    assert (ended.returncode, ended.stderr.startswith("usage: not a registry: ")) == (2, True)
+
+
 def test_a_logout_forgets(guarded: Registry, config: Path) -> None:
     log_in(guarded, config)
     run("logout", guarded.host, DOCKER_CONFIG=str(config.parent)).check_returncode()
