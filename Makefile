@@ -49,6 +49,8 @@ lock: .venv/bin/python
 	  pyproject.toml --extra all -c requirements/dev.txt -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
 	  requirements/image.in -o requirements/image.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal \
+	  requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
 setup: .venv/dev.stamp .venv/demo.stamp build/apt.stamp
 

@@ -37,7 +37,13 @@ def _flags(
         typer.Option(metavar="HOST[:PORT]", help="A token realm that may see the credentials.", rich_help_panel=_PANEL),
     ] = [],
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="Longest silence of a registry.", rich_help_panel=_PANEL)
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help="Longest silence of a registry or a source. It is noticed after one to two times that.",
+            rich_help_panel=_PANEL,
+        ),
     ] = 60.0,
 ) -> Access:
     return Access(

@@ -22,6 +22,9 @@ def login(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin, not from the terminal.")
     ] = False,
+    no_helper: Annotated[
+        bool, typer.Option("--no-helper", help="Keep the password in the config itself, not in a helper that it names.")
+    ] = False,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
     debug: DebugFlag = False,
@@ -36,7 +39,7 @@ def login(
     from modelctl.flows.login import log_in
 
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else typer.prompt("Password", hide_input=True)
-    kept = log_in(registry, user, password, access)
+    kept = log_in(registry, user, password, access, in_helper=not no_helper)
     report.print_result({"registry": registry, "user": user, "kept": kept}, output, f"{kept}\n")
 
 

@@ -18,7 +18,15 @@ from modelctl.cli.options import (
     OutputFlag,
     QuietFlag,
 )
-from modelctl.cli.region_flags import BandwidthFlag, ConcurrencyFlag, RegionsFlag, TagWhenFlag, ToFlag, rate_of
+from modelctl.cli.region_flags import (
+    CONCURRENCY,
+    BandwidthFlag,
+    ConcurrencyFlag,
+    PackToFlag,
+    RegionsFlag,
+    TagWhenFlag,
+    rate_of,
+)
 from modelctl.cli.sources import at, reading_sources
 from modelctl.cli.summary import Outcome, leaving_files
 from modelctl.cli.text import count, human
@@ -45,8 +53,8 @@ def pack(
         typer.Argument(metavar="[REF]", help="Where to: REGISTRY/REPOSITORY or oci:PATH, with :TAG. Without: latest."),
     ] = "",
     regions: RegionsFlag = "",
-    to: ToFlag = "",
-    concurrency: ConcurrencyFlag = 16,
+    to: PackToFlag = "",
+    concurrency: ConcurrencyFlag = None,
     bandwidth: BandwidthFlag = "",
     tag_when: TagWhenFlag = "each",
     layout: Annotated[
@@ -124,8 +132,8 @@ def pack(
         )
     if bool(to) != bool(regions):
         raise UsageProblem("--to and --regions", why="one needs the other", hint="--regions NAME,... --to NAME:TAG")
-    if not regions and (bandwidth or tag_when != "each"):
-        raise UsageProblem("--bandwidth and --tag-when", why="they go with --regions")
+    if not regions and (concurrency or bandwidth or tag_when != "each"):
+        raise UsageProblem("--concurrency, --bandwidth and --tag-when", why="they go with --regions")
     options = PackOptions(
         layouts=layout.split(","),
         include=include,
@@ -144,7 +152,7 @@ def pack(
         source=at(source_access, access),
     )
     if regions:
-        into = {"concurrency": concurrency, "rate": rate_of(bandwidth), "tag_when": tag_when}
+        into = {"concurrency": concurrency or CONCURRENCY, "rate": rate_of(bandwidth), "tag_when": tag_when}
         _to_regions(source, to, regions, options, outcome, output=output, quiet=quiet, **into)
         return
     with report.progress("pack", quiet=quiet) as progress:
@@ -175,7 +183,7 @@ def _to_regions(
     )
     with watching(quiet=quiet) as watcher:
         found, errors = pack_regions(source, to, regions.split(","), watcher, options=options, into=wanted)
-    outcome.in_regions(found)
+    outcome.in_regions(found, [artifact.digest for artifact in found.packed.artifacts])
     _tell(found.packed, quiet=quiet)
     report.print_result(found, output, result_lines(found.regions))
     raise_unless_done(found.regions, errors)
@@ -191,7 +199,7 @@ def _tell(packed: PackReport, *, quiet: bool) -> None:
             + (f" and {count(len(packed.left_out) - 1, 'other file')}" if packed.left_out[1:] else ""),
             quiet=quiet,
         )
-    if not packed.dry_run:
+    if packed.artifacts and not packed.dry_run:
         report.note(
             f"packed {count(packed.files, 'file')}, {human(packed.size)}, "
             f"in {count(len(packed.layers), 'layer')}; {human(packed.new_size)} new",

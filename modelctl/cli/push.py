@@ -10,6 +10,7 @@ from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, IfExistsFlag, JobsFlag, Output, OutputFlag, QuietFlag, ReferenceArgument
 from modelctl.cli.region_flags import (
+    CONCURRENCY,
     PANEL,
     BandwidthFlag,
     ConcurrencyFlag,
@@ -32,7 +33,7 @@ def push(
     ] = [],
     regions: RegionsFlag = "",
     to: ToFlag = "",
-    concurrency: ConcurrencyFlag = 16,
+    concurrency: ConcurrencyFlag = None,
     bandwidth: BandwidthFlag = "",
     tag_when: TagWhenFlag = "each",
     dry_run: Annotated[
@@ -82,7 +83,12 @@ def push(
             hint=f"modelctl push {source} REGISTRY/REPOSITORY:TAG, or --regions NAME,...",
         )
     if regions:
-        options = {"concurrency": concurrency, "tag_when": tag_when, "dry_run": dry_run, "if_exists": if_exists}
+        options = {
+            "concurrency": concurrency or CONCURRENCY,
+            "tag_when": tag_when,
+            "dry_run": dry_run,
+            "if_exists": if_exists,
+        }
         _to_regions(
             source,
             to,
@@ -97,8 +103,8 @@ def push(
             **options,
         )
         return
-    if to or bandwidth or dry_run or tag_when != "each":
-        raise UsageProblem("--to, --bandwidth, --dry-run and --tag-when", why="they go with --regions")
+    if to or concurrency or bandwidth or dry_run or tag_when != "each":
+        raise UsageProblem("--to, --concurrency, --bandwidth, --dry-run and --tag-when", why="they go with --regions")
     places = [parse_reference(text) for text in destinations]
     with report.progress("push", quiet=quiet) as progress:
         pushed = run(
@@ -109,8 +115,8 @@ def push(
             attached=attached,
             jobs=jobs,
             access=access,
+            done=outcome.pushed,
         )
-    outcome.pushed(pushed)
     for one in pushed:
         report.note(
             f"pushed {count(len(one.sent), 'blob')} of {human(one.size)} in all; {len(one.skipped)} were there, "
@@ -140,6 +146,6 @@ def _to_regions(
     wanted = RegionOptions(rate=rate_of(bandwidth), **options)
     with watching(quiet=quiet) as watcher:
         found, errors = push_regions(parse_reference(source), to, regions.split(","), wanted, watcher)
-    outcome.in_regions(found)
+    outcome.in_regions(found, [found.digest])
     report.print_result(found, output, result_lines(found.regions))
     raise_unless_done(found.regions, errors)

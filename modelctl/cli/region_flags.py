@@ -9,6 +9,7 @@ import typer
 from modelctl.core.choices import TagWhen
 
 PANEL = "Regions"
+CONCURRENCY = 16
 
 RegionsFlag = Annotated[
     str, typer.Option(metavar="NAME,...|all", help="Where to: regions of the settings.", rich_help_panel=PANEL)
@@ -21,7 +22,11 @@ ToFlag = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
-ConcurrencyFlag = Annotated[int, typer.Option(min=1, max=256, help="How many regions at once.", rich_help_panel=PANEL)]
+PackToFlag = Annotated[str, typer.Option(metavar="NAME[:TAG]", help="The name in every region.", rich_help_panel=PANEL)]
+ConcurrencyFlag = Annotated[
+    int | None,
+    typer.Option(min=1, max=256, help=f"How many regions at once. Without: {CONCURRENCY}.", rich_help_panel=PANEL),
+]
 BandwidthFlag = Annotated[
     str,
     typer.Option(

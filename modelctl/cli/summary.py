@@ -54,23 +54,20 @@ class Outcome:
         self._table = [("layout", "reference", "tag"), *rows]
         self._references = [one.reference for one in report.artifacts if one.digest]
 
-    def pushed(self, reports: Sequence[PushReport]) -> None:
-        """Take note of what was pushed, to one place after the other."""
-        rows = [
-            (
-                code(one.reference),
-                _tag(one.tag, tagged=one.tagged),
-                count(len(one.sent), "blob"),
-                count(len(one.skipped) + len(one.mounted), "blob"),
-            )
-            for one in reports
-        ]
-        self._facts = [("size", human(reports[0].size))]
-        self._table = [("reference", "tag", "sent", "there or mounted"), *rows]
-        self._references = [one.reference for one in reports]
+    def pushed(self, report: PushReport) -> None:
+        """Take note of what was pushed to one more place."""
+        row = (
+            code(report.reference),
+            _tag(report.tag, tagged=report.tagged),
+            count(len(report.sent), "blob"),
+            count(len(report.skipped) + len(report.mounted), "blob"),
+        )
+        self._facts = [("size", human(report.size))]
+        self._table = [*(self._table or [("reference", "tag", "sent", "there or mounted")]), row]
+        self._references.append(report.reference)
 
-    def in_regions(self, report: RegionsReport) -> None:
-        """Take note of how regions are."""
+    def in_regions(self, report: RegionsReport, digests: Sequence[str]) -> None:
+        """Take note of how regions are, and of the artifacts that one has in which all went well."""
         self._dry_run = report.dry_run
         self._facts = [
             ("source", code(report.source)),
@@ -81,8 +78,9 @@ class Outcome:
         head = ("region", "state", "reference", "to send" if report.dry_run else "sent", "there or mounted", "seconds")
         self._table = [head, *map(_region, report.regions)]
         self._references = [
-            f"{one.reference.removesuffix(f':{one.tag}')}@{report.digest}"
+            f"{one.reference.removesuffix(f':{one.tag}')}@{digest}"
             for one in report.regions
+            for digest in digests
             if one.state == "Pushed"
         ]
 

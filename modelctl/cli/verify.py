@@ -11,6 +11,7 @@ import typer
 from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, JobsFlag, Output, OutputFlag, QuietFlag
+from modelctl.cli.region_flags import CONCURRENCY, PANEL, ConcurrencyFlag
 from modelctl.cli.text import count
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import Depth
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from modelctl.core.progress import Progress
     from modelctl.flows.verify import VerifyReport
     from modelctl.flows.verify_regions import RegionsVerdict
-
-_PANEL = "Regions"
 
 
 @reaching_registries
@@ -45,14 +44,14 @@ def verify(
     ] = "full",
     regions: Annotated[
         str,
-        typer.Option(metavar="NAME,...|all", help="Where to look: regions of the settings.", rich_help_panel=_PANEL),
+        typer.Option(metavar="NAME,...|all", help="Where to look: regions of the settings.", rich_help_panel=PANEL),
     ] = "",
     repair: Annotated[
         bool,
         typer.Option(
             "--repair",
             help="Send what is bad or missing in a region again, from one that has it right, and verify it again.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=PANEL,
         ),
     ] = False,
     origin: Annotated[
@@ -61,12 +60,10 @@ def verify(
             "--from",
             metavar="REF",
             help="What every region should have, in a layout or another registry; it has good copies too.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=PANEL,
         ),
     ] = "",
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=256, help="How many regions at once.", rich_help_panel=_PANEL)
-    ] = 16,
+    concurrency: ConcurrencyFlag = None,
     jobs: JobsFlag = None,
     output: OutputFlag = Output.text,
     quiet: QuietFlag = False,
@@ -92,11 +89,12 @@ def verify(
             raise UsageProblem(
                 "--against and --crc32-file are for folders", why="--regions is for what is in registries"
             )
-        options = {"depth": depth, "repair": repair, "jobs": jobs, "concurrency": concurrency, "access": access}
-        _of_regions(subject, regions, origin, output=output, quiet=quiet, **options)
+        options = {"depth": depth, "repair": repair, "jobs": jobs, "access": access}
+        at_once = concurrency or CONCURRENCY
+        _of_regions(subject, regions, origin, output=output, quiet=quiet, concurrency=at_once, **options)
         return
-    if repair or origin:
-        raise UsageProblem("--repair and --from", why="they go with --regions")
+    if repair or origin or concurrency:
+        raise UsageProblem("--repair, --from and --concurrency", why="they go with --regions")
     with report.progress("verify", quiet=quiet) as progress:
         verified = _verify(subject, against, crc32_file, depth, jobs, progress, access)
     print_verified(verified, output, quiet=quiet)

@@ -87,16 +87,16 @@ class AcrLogin:
 
     def _fetch(self) -> Login:
         """Ask with the keys that there are, and once more where other keys can be had."""
-        self._keys = self._keys or find_credentials(SourceAccess(timeout_s=self._timeout_s), self._environ)
+        found = self._keys = self._keys or find_credentials(SourceAccess(timeout_s=self._timeout_s), self._environ)
+        keys = found.keys()
         try:
-            return retrying(self._ask)
+            return retrying(lambda: self._ask(keys))
         except Denied:
-            if not self._keys.renew():
+            if not found.renew(keys):
                 raise
-            return retrying(self._ask)
+            return retrying(lambda: self._ask(found.keys()))
 
-    def _ask(self) -> Login:
-        keys = self._keys.keys() if self._keys else None
+    def _ask(self, keys: Keys | None) -> Login:
         if not keys:
             raise self._denied("no keys of Alibaba Cloud were found", "export ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET")
         name = f"API of ACR, {self.url}"

@@ -83,11 +83,15 @@ class Credentials:
                 self._keys = self._load()
             return self._keys
 
-    def renew(self) -> bool:
-        """Look again after a refusal; say whether there are other keys now."""
+    def renew(self, refused: Keys | None) -> bool:
+        """Look again after `refused` were refused; say whether there are other keys now.
+
+        Of many who were refused at once the first one looks.
+        """
         with self._lock:
-            before, self._keys = self._keys, self._load()
-            return self._keys != before
+            if self._keys == refused:
+                self._keys = self._load()
+            return self._keys != refused
 
 
 class Stranger(Credentials):
@@ -99,7 +103,7 @@ class Stranger(Credentials):
     def keys(self) -> None:
         return None
 
-    def renew(self) -> bool:
+    def renew(self, *_: object) -> bool:
         return False
 
 

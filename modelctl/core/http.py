@@ -14,6 +14,7 @@ import threading
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TypeGuard
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -34,7 +35,7 @@ BROKEN = (HTTPError, OSError, http.client.HTTPException)
 class Pools:
     """Connections to any host: through the environment's proxy for it, or direct. Thread-safe.
 
-    `timeout_s` bounds each silence [s].
+    `timeout_s` bounds each silence [s]; after `block` twice as much does.
     """
 
     def __init__(
@@ -111,14 +112,24 @@ class Pools:
                 retries=False,
                 timeout=timeout,
                 ssl_context=context,
+                proxy_ssl_context=context,
             )
         return urllib3.PoolManager(maxsize=32, retries=False, timeout=timeout, ssl_context=context)
+
+
+def is_plain(sock: object) -> TypeGuard[socket.socket]:
+    """Say whether the kernel reads and writes a connection's bytes as they are.
+
+    TLS is an `ssl.SSLSocket`, and inside of a proxy's TLS urllib3's `SSLTransport`, which is no socket at all.
+    """
+    return isinstance(sock, socket.socket) and not isinstance(sock, ssl.SSLSocket)
 
 
 def block(sock: socket.socket, timeout_s: float) -> None:
     """Leave a plain socket's timeout to the kernel: Python's own polls before each call, half of a push's CPU.
 
-    From then on `BlockingIOError` says that nothing came or went for so long; `settimeout` takes it back.
+    From then on `BlockingIOError` says that nothing came or went in a call of so long; `settimeout` takes it back. A
+    call that moved some bytes before the silence says so at its end, and the next one fails: 2 `timeout_s` at most.
     """
     timeval = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
     for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):

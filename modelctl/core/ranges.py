@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import cast
 import urllib3
 
 from modelctl.core.errors import BadAnswer, ChecksumMismatch, Denied, ModelctlError, Unavailable
-from modelctl.core.http import BROKEN, BUSY, block, described, drain, said
+from modelctl.core.http import BROKEN, BUSY, block, described, drain, is_plain, said
 from modelctl.core.retry import retry_after, wait_after
 
 Ask = Callable[[str], urllib3.BaseHTTPResponse]
@@ -25,9 +24,6 @@ Ask = Callable[[str], urllib3.BaseHTTPResponse]
 It follows redirects where the source has any, asks for no encoding, and may raise what it knows better than a status
 tells. Thread-safe.
 """
-
-Renew = Callable[[], bool]
-"""Looks for other credentials after a refusal; says whether there are any."""
 
 _STEP = 256 << 10
 """Bytes read from a connection at once: what is lost where it breaks without an end."""
@@ -39,18 +35,17 @@ _CHANGED = (404, 410, 412, 416)
 class RangeBlob:
     """Bytes of one version of a remote file. Thread-safe: each read, and each stream, is a request of its own."""
 
-    def __init__(self, name: str, size: int, ask: Ask, *, renew: Renew = lambda: False, hint: str = "") -> None:
+    def __init__(self, name: str, size: int, ask: Ask, *, hint: str = "") -> None:
         """Read with `ask` a file of `size` bytes.
 
         Args:
             name: The file and its source, for errors.
             size: As it was listed [bytes].
             ask: Sends a request.
-            renew: Called once a read when it was refused (401, 403).
             hint: What to do about credentials that do not suffice.
         """
         self.size = size
-        self.name, self.ask, self.renew, self.hint = name, ask, renew, hint
+        self.name, self.ask, self.hint = name, ask, hint
         self.closed = threading.Event()
         self._open: set[urllib3.BaseHTTPResponse] = set()
         self._lock = threading.Lock()
@@ -68,6 +63,10 @@ class RangeBlob:
         if end > self.size:
             raise BadAnswer(self.name, why=f"it has {self.size} bytes; {end} were expected")
         return Stream(self, start, end)
+
+    def check_open(self) -> None:
+        if self.closed.is_set():
+            raise BadAnswer(self.name, why="it was closed while it was read")
 
     def note(self, response: urllib3.BaseHTTPResponse) -> None:
         """Take note of an answer that is read."""
@@ -95,36 +94,29 @@ class Stream:
         self._blob = blob
         self._left = memoryview(b"")
         self._response: urllib3.BaseHTTPResponse | None = None
-        self._renewed = False
 
     def read_into(self, buffer: memoryview) -> None:
         """Fill `buffer`, which ends where the stream does at most.
 
-        What breaks off, stalls or is put off is asked for again, from where it was.
+        What breaks off, stalls or is put off is asked for again, from where it was. On a plain connection a silence is
+        noticed after at most twice the timeout: see `block`.
 
         Raises:
             ChecksumMismatch: The file is not the version that was listed any more.
-            Denied: 401, 403, also with new credentials.
-            Unavailable: No answer, 429, 5xx, or a connection that breaks, `ATTEMPTS` times.
-            BadAnswer: Another range or length than was asked for, or any other status.
+            Denied: 401, 403.
+            Unavailable: No answer, 429, 5xx, or a connection that breaks, `ATTEMPTS` times without a byte in between.
+            BadAnswer: Another range or length than was asked for, or any other status; or the blob was closed.
         """
-        self._left, self._renewed, failures = buffer, False, 0
+        self._left, failures = buffer, 0
         while self._left:
+            before = self.position
             try:
-                self._go_on()
+                self._read()
             except Unavailable as error:
-                failures += 1
+                failures = failures + 1 if self.position == before else 1
                 wait_s = wait_after(failures, error.retry_after) if error.retryable else None
                 if wait_s is None or self._blob.closed.wait(wait_s):
                     raise
-
-    def _go_on(self) -> None:
-        try:
-            self._read()
-        except Denied:
-            if self._renewed or not self._blob.renew():
-                raise
-            self._renewed = True
 
     def _read(self) -> None:
         """Read what is missing, from the answer that is there or another one."""
@@ -141,6 +133,7 @@ class Stream:
 
     def _begin(self) -> urllib3.BaseHTTPResponse:
         """Ask for all that is left of the stream."""
+        self._blob.check_open()
         response = self._blob.ask(f"bytes={self.position}-{self.end - 1}")
         self._blob.note(response)
         try:
@@ -163,8 +156,7 @@ class Stream:
         self._response = None
 
     def _check(self, response: urllib3.BaseHTTPResponse) -> None:
-        if self._blob.closed.is_set():
-            raise BadAnswer(self._blob.name, why="it was closed while it was read")
+        self._blob.check_open()
         if response.status != 206:
             raise self._problem(response)
         found = {name: response.headers.get(name, "") for name in ("Content-Range", "Content-Length")}
@@ -183,11 +175,11 @@ class Stream:
         raw, connection = cast(http.client.HTTPResponse, answer._fp), answer.connection
         sock = connection.sock if connection else None
         try:
-            if raw.chunked or not sock or isinstance(sock, ssl.SSLSocket):
+            if is_plain(sock) and not raw.chunked:
+                self._receive(raw, sock)
+            else:
                 while self._left:
                     self._advance(raw.readinto(self._left[:_STEP]))
-            else:
-                self._receive(raw, sock)
         except BROKEN as error:
             raise Unavailable(self._blob.name, why=f"at byte {self.position}: {described(error)}") from error
 

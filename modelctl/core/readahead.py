@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import threading
-from queue import SimpleQueue
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from modelctl.core.chunks import BUFFER
 from modelctl.core.protocols import Blob
@@ -24,6 +25,9 @@ MAX_RUN = 16
 
 CONNECTIONS = 4
 """How many read a file where memory does not force a smaller part."""
+
+_CHECK_S = 1.0
+"""How often who waits for a part looks whether it still should [s]."""
 
 _ENDING_S = 1.0
 """How long `close` waits for threads whose requests were cut [s]; those that wait for an answer end by themselves."""
@@ -45,8 +49,9 @@ class ReadAhead:
     Closing it closes `blob`, which should end the reads that are under way.
     """
 
-    def __init__(self, blob: Blob, part: int, connections: int) -> None:
-        self.size = blob.size
+    def __init__(self, blob: Blob, part: int, connections: int, *, check: Callable[[], object] = lambda: None) -> None:
+        """Read `blob`; a reader that waits for a part calls `check` once a second, which may raise to stop it."""
+        self.size, self._check = blob.size, check
         self._blob, self._part, self._connections = blob, part, connections
         self._slots: list[_Slot] = []
         self._lanes: list[_Lane] = []
@@ -109,18 +114,18 @@ class ReadAhead:
             self._spent = False
         if not self._ready:
             self._adapt()
-            self._ready = self._slots[0].wait()
+            self._ready = self._slots[0].wait(self._check)
         return self._ready
 
     def _adapt(self) -> None:
         """Make runs longer while the reader is the slower one, and short where it has to wait.
 
         It is the slower one when for some parts on end all of memory was full, but for the part just asked for; ever
-        more parts are looked at where that proved wrong.
+        more parts are looked at where that proved wrong, and what was not yet asked for of the run is left to others.
         """
         self._calm = self._calm + 1 if all(slot.is_filled for slot in self._slots[:-1]) else 0
         if self._run > 1 and not self._slots[0].is_filled:
-            self._run, self._patience = 1, 2 * self._patience
+            self._run, self._patience, self._run_end = 1, 2 * self._patience, self._asked
         elif self._calm >= self._patience:
             self._run, self._calm = min(2 * self._run, MAX_RUN), 0
 
@@ -153,9 +158,14 @@ class _Slot:
     def is_filled(self) -> bool:
         return not self.filled.empty()
 
-    def wait(self) -> memoryview:
-        """Return what was asked for, good until the next `ask`; raise what it failed with."""
-        found = self.filled.get()
+    def wait(self, check: Callable[[], object]) -> memoryview:
+        """Return what was asked for, good until the next `ask`; raise what it failed with, or what `check` raises."""
+        while True:
+            try:
+                found = self.filled.get(timeout=_CHECK_S)
+                break
+            except Empty:
+                check()
         if isinstance(found, Exception):
             self.filled.put(found)
             raise found
@@ -189,6 +199,8 @@ class _Lane:
             self._blob.read_into(offset, buffer)
             return
         if not self._stream or (self._stream.position, self._stream.end) != (offset, run_end):
+            if self._stream:
+                self._stream.close()
             self._stream = self._blob.stream(offset, run_end)
         self._stream.read_into(buffer)
 

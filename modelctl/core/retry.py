@@ -6,6 +6,7 @@ Knows nothing of who is asked.
 from __future__ import annotations
 
 import datetime
+import random
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeVar
@@ -83,6 +84,8 @@ def _backoff(error: Exception) -> bool | float:
 def wait_after(failures: int, asked_s: float | None = None) -> float | None:
     """Return how long to wait [s] after so many failures in a row, for a thread that waits by itself.
 
+    Up to half as long again as it has to be: threads that were put off together do not come back together.
+
     Args:
         failures: At least 1.
         asked_s: The last one's `retry_after` [s].
@@ -92,7 +95,8 @@ def wait_after(failures: int, asked_s: float | None = None) -> float | None:
     """
     if failures >= ATTEMPTS or (asked_s or 0) > LONGEST_WAIT_S:
         return None
-    return min(_FIRST_WAIT_S * 2 ** (failures - 1), _LAST_WAIT_S) if asked_s is None else asked_s
+    wait_s = min(_FIRST_WAIT_S * 2 ** (failures - 1), _LAST_WAIT_S) if asked_s is None else asked_s
+    return wait_s * random.uniform(1, 1.5)  # noqa: S311
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

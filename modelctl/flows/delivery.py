@@ -58,7 +58,7 @@ def read_package(source: Reference, access: Access, attached: str = ALL) -> Pack
 
 @dataclass
 class Delivery:
-    """A package on its way into `store`, to be tagged `tag`. What fails there is the destination's.
+    """A package on its way into `store`, to be tagged `tag`, if that is any. What fails there is the destination's.
 
     `fetcher` reads blobs in place of the package's own store; `settled` is called with each blob that is there. What
     is in `copied` from the beginning was brought before.
@@ -111,7 +111,7 @@ class Delivery:
 
     def _ask_for_tags(self) -> None:
         """Learn which tags may be set; that of the artifact is set last."""
-        tags = {**self.package.tags, self.tag: self.package.root}
+        tags = {**self.package.tags, **({self.tag: self.package.root} if self.tag else {})}
         self._tags = {name: root for name, root in tags.items() if may_tag(self.store, name, root, self.if_exists)}
         self.tagged = self.tag in self._tags
 

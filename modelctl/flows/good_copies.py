@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -47,11 +47,14 @@ class GoodCopies:
         """Return a place that has the artifact whose manifest has the digest `root`."""
         return next((holder for holder in self._holders if holder.artifact.root.digest == root), None)
 
-    def find(self, blob: Descriptor) -> Holder:
-        """Return a place whose copy of a blob was read, and has its digest; `NotFound` when there is none."""
+    def find(self, blob: Descriptor, advance: Callable[[int], None]) -> Holder:
+        """Return a place whose copy of a blob was read, and has its digest; `NotFound` when there is none.
+
+        `advance` is called with what was read [bytes], and may raise to stop.
+        """
         having = [holder for holder in self._holders if blob.digest in holder.good]
         with self._locks.setdefault(blob.digest, threading.Lock()):
-            found = next((holder for holder in having if self._is_proved(holder, blob)), None)
+            found = next((holder for holder in having if self._is_proved(holder, blob, advance)), None)
         if found:
             return found
         raise NotFound(
@@ -62,18 +65,18 @@ class GoodCopies:
             hint="--from REF names another artifact, or a layout, that has it",
         )
 
-    def _is_proved(self, holder: Holder, blob: Descriptor) -> bool:
+    def _is_proved(self, holder: Holder, blob: Descriptor, advance: Callable[[int], None]) -> bool:
         key = (holder.name, blob.digest)
         if key not in self._proved:
-            self._proved[key] = _hashes_to_its_digest(holder.store, blob)
+            self._proved[key] = _hashes_to_its_digest(holder.store, blob, advance)
         return self._proved[key]
 
 
-def _hashes_to_its_digest(store: Store, blob: Descriptor) -> bool:
+def _hashes_to_its_digest(store: Store, blob: Descriptor, advance: Callable[[int], None]) -> bool:
     sha = hashlib.sha256()
     try:
         with closing(store.open(blob)) as opened:
-            feed(opened, 0, blob.size, [sha.update], lambda _size: None)
+            feed(opened, 0, blob.size, [sha.update], advance)
     except ModelctlError:
         return False
     return f"sha256:{sha.hexdigest()}" == blob.digest

@@ -5,6 +5,7 @@ It tells what has not changed. What is sent is hashed anyway, and what is not se
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -33,11 +34,13 @@ _ASKERS = 4
 
 
 class Known:
-    """What is known of the layers of one source, for one store and tag."""
+    """What is known of the layers of one source, for one store and tag; `source_read` is what was read of its files."""
 
     def __init__(self, source: Source, store: Store, tag: str, cache: DigestCache | None) -> None:
         """Believe `cache`, unless somebody elsewhere may write to the source's files unseen; without one, nothing."""
         self.source, self.store, self._tag = source, store, tag
+        self.source_read = 0
+        self._lock = threading.Lock()
         self._present: Mapping[PlannedLayer, Remembered] | None = None
         self._cache = cache if not isinstance(source, FileSource) or is_local(source.root) else None
 
@@ -81,6 +84,11 @@ class Known:
         """Remember a layer whose files were read from `hashed_at` on [s since 1970]."""
         if self._cache and all(may_keep(entry, hashed_at) for entry in sealed.plan.entries):
             self._cache.keep(sealed.plan, sealed.digest, sealed.size, sealed.rows)
+
+    def count(self, size: int) -> None:
+        """Take note that so much was read of the source [bytes]."""
+        with self._lock:
+            self.source_read += size
 
     def _from_previous(self, missing: Sequence[PlannedLayer]) -> dict[PlannedLayer, Remembered]:
         try:

@@ -16,8 +16,8 @@ from modelctl.registry.credentials import forget_credentials, save_credentials
 from modelctl.registry.transport import Transport
 
 
-def log_in(registry: str, user: str, password: str, access: Access) -> str:
-    """Try credentials at a registry and keep them.
+def log_in(registry: str, user: str, password: str, access: Access, *, in_helper: bool = True) -> str:
+    """Try credentials at a registry and keep them, in docker's helper only if that is wanted.
 
     Returns:
         Where they are kept.
@@ -34,7 +34,7 @@ def log_in(registry: str, user: str, password: str, access: Access) -> str:
         save_credentials(registry, user, password, trial)
         transport = Transport(registry, dataclasses.replace(access, authfile=trial))
         drain(retrying(lambda: transport.request("GET", "/v2/", scope="", what="log in")))
-    return save_credentials(registry, user, password, access.authfile)
+    return save_credentials(registry, user, password, access.authfile, in_helper=in_helper)
 
 
 def log_out(registry: str, access: Access) -> None:

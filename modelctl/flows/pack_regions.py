@@ -32,13 +32,16 @@ from modelctl.flows.regions import chosen_regions, name_in_regions
 from modelctl.flows.sealing import stated_blob
 from modelctl.packing.artifact import parse_manifest
 from modelctl.registry.fanout import FanOut
-from modelctl.registry.feed import Crew, Member, all_failed
+from modelctl.registry.feed import Crew, Member, NoneLeft
 from modelctl.registry.remote import RemoteStore
 from modelctl.sources import open_source
 
 
 class PackedRegionsReport(RegionsReport, kw_only=True):
-    """A model in regions, and what was `packed`; `read` is what was read of its files [bytes]."""
+    """A model in regions, and what was `packed`; `read` is what was read of its files [bytes].
+
+    Where no region was left while layers went there, nothing was packed, and there is no digest.
+    """
 
     packed: PackReport
 
@@ -64,8 +67,7 @@ def pack_regions(
         The report, and what ended each region that failed.
 
     Raises:
-        UsageProblem: No such region, or no name there. ModelctlError: As `pack`, or what all regions failed with
-            while layers went there; nothing was tagged.
+        UsageProblem: No such region, or no name there. ModelctlError: As `pack`; nothing was tagged.
     """
     config = load_config()
     chosen = chosen_regions(names, config)
@@ -77,29 +79,30 @@ def pack_regions(
     store = FanOut(crew)
     job = Job(store, into, watcher, len(chosen))
     regions = job.regions(to, tag, chosen, config, size=sum(layer.size for layer in model.plan))
-    live = [region for region in regions if not region.error]
-    if not live:
-        raise all_failed({region.row.region: region.error for region in regions if region.error})
-    crew.members += [_member(region, crew) for region in live]
+    members = {region: _member(region, crew) for region in regions if not region.error}
+    crew.members += members.values()
     with open_known(model, store, tag) as known:
-        if into.dry_run:
-            check_model(model, known)
-            packed = plan_report(model, known, f"{name}:", tags)
-            job.look(regions, _parts(model, known))
-        else:
-            for region in live:
-                region.begin()
-            with crew.at_work():
-                written = write_model(model, known, check_model(model, known), workers)
-            job.run(regions, _package(store, written, tags))
-            packed = written_report(model, written, name, tags)
+        try:
+            if into.dry_run:
+                check_model(model, known)
+                packed = plan_report(model, known, f"{name}:", tags)
+                job.look(regions, _parts(model, known))
+            else:
+                with crew.at_work():
+                    written = write_model(model, known, check_model(model, known), workers)
+                job.run(regions, _package(store, written, tags))
+                packed = written_report(model, written, name, tags)
+        except NoneLeft:
+            packed = _nothing(model, into)
+            for region, member in members.items():
+                region.give_up(member.error) if member.error else None
     report = PackedRegionsReport(
         source=model.source.origin.url,
-        digest=packed.artifacts[0].digest,
-        size=live[0].row.size,
+        digest=packed.artifacts[0].digest if packed.artifacts else "",
+        size=max(region.row.size for region in regions),
         dry_run=into.dry_run,
         regions=[region.row for region in regions],
-        read=crew.written,
+        read=known.source_read,
         read_elsewhere=store.read + job.origins.read_elsewhere,
         packed=packed,
     )
@@ -115,9 +118,24 @@ def _member(region: RegionJob, crew: Crew) -> Member:
         advance=partial(region.progress.advance, ""),
         catch_up=region.catch_up,
         stop=region.workers.stop,
+        begin=region.begin,
     )
     region.before = partial(crew.join, member)
     return member
+
+
+def _nothing(model: Model, into: RegionOptions) -> PackReport:
+    """Return the report of a model of which nothing was packed."""
+    return PackReport(
+        artifacts=[],
+        layers=[],
+        files=0,
+        size=0,
+        new_size=0,
+        left_out=list(model.left_out),
+        notes=[],
+        dry_run=into.dry_run,
+    )
 
 
 def _parts(model: Model, known: Known) -> list[Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -39,8 +39,11 @@ def push(
     jobs: int | None = None,
     attached: str = ALL,
     access: Access = DEFAULT,
+    done: Callable[[PushReport], None] = lambda _report: None,
 ) -> list[PushReport]:
     """Copy the artifact `source` to each destination, one after the other, and what is `attached` to it.
+
+    `done` is called with each that has it.
 
     Raises:
         Conflict: A tag points elsewhere, and `if_exists` is "fail". Nothing was sent to that destination.
@@ -52,6 +55,7 @@ def push(
         check_destination(destination)
         workers = Workers(jobs, progress, remote=bool(source.registry or destination.registry))
         reports.append(_push_one(package, destination, workers, if_exists, access))
+        done(reports[-1])
     return reports
 
 

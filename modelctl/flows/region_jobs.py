@@ -178,6 +178,7 @@ class RegionJob:
     _delivery: Delivery | None = None
     _unread: list[str] = field(default_factory=list)
     _since: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.workers = Workers(self.jobs, self.progress, remote=True)
@@ -188,10 +189,18 @@ class RegionJob:
         return cast(Store, self.place)
 
     def begin(self) -> None:
-        """Say that it goes on its way."""
-        self._since = time.monotonic()
-        self.row.state = "Sending"
+        """Say that it goes on its way, if it does not yet."""
+        with self._lock:
+            if self.row.state != "Waiting":
+                return
+            self._since = time.monotonic()
+            self.row.state = "Sending"
         self.job.watcher.changed(self.row)
+
+    def give_up(self, error: ModelctlError) -> None:
+        """End in a failure at the destination."""
+        with self._until("Failed"), failing("destination"):
+            raise error
 
     def fail(self, error: ModelctlError) -> None:
         """Take no more part."""
@@ -200,13 +209,25 @@ class RegionJob:
         row.why = f"{error.what}: {error.why}" if error.why else error.what
 
     def catch_up(self, blob: Descriptor, name: str) -> None:
-        """Get one blob from where it is, going on with the upload called `name`.
+        """Get one blob from where it is, going on with the upload called `name`; one that fails has moved nothing.
 
         Raises:
             ModelctlError: Of whatever kind.
         """
+        origin, copied = self.job.origins.origin, self.copied
+        moved = 0
+
+        def move(size: int) -> None:
+            nonlocal moved
+            advance(size)
+            moved += size
+
         with self.workers.part(blob.digest, blob.size) as advance:
-            copy_blob(self.job.origins.origin, blob, self.store, self.copied, advance, fetcher=self._fetcher, name=name)
+            try:
+                copy_blob(origin, blob, self.store, copied, move, fetcher=self._fetcher, name=name)
+            except BaseException:
+                self.progress.advance(blob.digest, -moved)
+                raise
         self._settle(blob)
 
     def look(self, parts: Sequence[Part]) -> None:
@@ -239,8 +260,7 @@ class RegionJob:
             if options.dry_run:
                 delivery.look()
                 return
-            if self.row.state != "Sending":
-                self.begin()
+            self.begin()
             self.before()
             with job.reads.member(name) if job.reads else nullcontext():
                 delivery.bring()
@@ -264,8 +284,8 @@ class RegionJob:
 
     def _settle(self, blob: Descriptor) -> None:
         if self.job.reads:
-            self.job.reads.settle(self.row.region, blob.digest)
             self.job.origins.note(blob.digest, self.store)
+            self.job.reads.settle(self.row.region, blob.digest)
 
     @contextmanager
     def _until(self, state: State) -> Iterator[None]:

@@ -46,8 +46,10 @@ def seal_layers(
             if taken:
                 return taken
             begun = time.time()
-            with _upload(store, layer, source, twins) as upload:
-                sealed = seal(layer, source, upload, stated, advance, memory=memory // workers.jobs)
+            planned = PlannedBlob(layer, source, known.count)
+            with _upload(store, layer, planned, twins) as upload:
+                share = memory // workers.jobs
+                sealed = seal(layer, source, upload, stated, advance, memory=share, count=known.count)
             known.keep(sealed, begun)
             return sealed
 
@@ -76,7 +78,7 @@ def _taken(
 
 @contextmanager
 def _upload(
-    store: Store, layer: PlannedLayer, source: Source, twins: Mapping[tuple[Member, ...], Descriptor]
+    store: Store, layer: PlannedLayer, planned: PlannedBlob, twins: Mapping[tuple[Member, ...], Descriptor]
 ) -> Iterator[Upload]:
     """Start to write a layer. One whose digest its source states, and that the store has, is read and not written."""
     twin = twins.get(_shape(layer))
@@ -84,7 +86,7 @@ def _upload(
     if blob and store.has(blob):
         yield PresentUpload()
         return
-    with upload_beside(store, PlannedBlob(layer, source), layer.identity, twin) as upload:
+    with upload_beside(store, planned, layer.identity, twin) as upload:
         yield upload
 
 

@@ -229,10 +229,9 @@ class RegionProof:
 
     def _mend(self, blob: _Blob, bad: BadBlob, copies: GoodCopies) -> None:
         """Send a blob again from where it is good, and see whether that helped."""
-        try:
-            source = copies.find(blob.descriptor)
-        except NotFound as error:
-            bad.hint = f"{error.why}: {error.hint}"
+        with self.workers.part(f"a good copy of {blob.name}", blob.descriptor.size) as advance:
+            source = self._good_copy(blob, bad, copies, advance)
+        if not source:
             return
         with self.workers.part(blob.name, blob.descriptor.size) as advance, failing("destination"):
             if blob.descriptor.media_type == OCI_MANIFEST:
@@ -247,15 +246,25 @@ class RegionProof:
         else:
             bad.repaired_from = source.name
 
+    def _good_copy(
+        self, blob: _Blob, bad: BadBlob, copies: GoodCopies, advance: Callable[[int], None]
+    ) -> Holder | None:
+        """Return where a blob is good, or say what to do when that is nowhere."""
+        try:
+            return copies.find(blob.descriptor, advance)
+        except NotFound as error:
+            bad.hint = f"{error.why}: {error.hint}"
+            return None
+
     def _deliver(self, source: Holder) -> None:
-        """Bring what is attached where all blobs are there, and set the tags, unless a digest was named."""
+        """Bring what is attached where all blobs are there, and set the tags; where a digest was named only its own."""
         package = read_package(replace(source.reference, digest=source.artifact.root.digest), source.access)
         by_digest = bool(self.reference.digest)
         if_exists: IfExists = "skip" if by_digest else "fail"
-        delivery = Delivery(package, self.store, self.reference.tag or LATEST, self.workers, if_exists)
+        tag = "" if by_digest else self.reference.tag or LATEST
+        delivery = Delivery(package, self.store, tag, self.workers, if_exists)
         delivery.bring()
-        if not by_digest:
-            delivery.point()
+        delivery.point()
         self.row.digest, self.error = package.root.digest, None
 
 

@@ -44,7 +44,7 @@ class Workers:
         """Show a part of `size` bytes, from its beginning to its end.
 
         Yields:
-            What to call with each piece done [bytes]; it raises `Stopped` when the job is over.
+            What to call with each piece done [bytes], or while one waits with 0; raises `Stopped` when the job is over.
         """
         self._progress.begin(name, size)
 

@@ -128,7 +128,8 @@ class Library:
 
     def has(self, manifest: Digest) -> bool:
         """Say whether anything of a model is here."""
-        return self.filling(manifest).exists()
+        with on_disk(str(self.root)):
+            return self.filling(manifest).exists()
 
     def remove(self, manifest: Digest) -> int:
         """Forget a model, whole or begun, and every content that no model has; return how much is free now [bytes]."""

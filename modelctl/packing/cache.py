@@ -125,8 +125,11 @@ class DigestCache:
         found = self._ask("SELECT proof, value FROM layers WHERE key = ?", key) if key else []
         if not found or found[0][0] != _proof(key, found[0][1]):
             return None
+        remembered = msgspec.msgpack.decode(found[0][1], type=learned(Remembered))
+        if not all(map(table.has_all_chunks, remembered.rows)):
+            return None
         self._tell("UPDATE layers SET used = ? WHERE key = ?", time.time(), key)
-        return msgspec.msgpack.decode(found[0][1], type=learned(Remembered))
+        return remembered
 
     def keep(self, layer: PlannedLayer, digest: Digest, size: int, rows: Sequence[FileRow]) -> None:
         """Remember a layer. The caller has asked `may_keep` of each of its entries."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 
 from modelctl.core.protocols import Source
@@ -13,11 +14,12 @@ from modelctl.packing.plan import PlannedLayer
 class PlannedBlob:
     """The bytes that sealing `plan` writes. Thread-safe when `source` is.
 
-    For what has to be sent again: each read looks through the layer's files from the first.
+    For what has to be sent again: each read looks through the layer's files from the first. `count` is called with
+    what was read of a file [bytes].
     """
 
-    def __init__(self, plan: PlannedLayer, source: Source) -> None:
-        self._plan, self._source = plan, source
+    def __init__(self, plan: PlannedLayer, source: Source, count: Callable[[int], None] = lambda _size: None) -> None:
+        self._plan, self._source, self._count = plan, source, count
         self.size = plan.size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -38,6 +40,7 @@ class PlannedBlob:
         if first < last:
             with closing(self._source.open(entry)) as blob:
                 blob.read_into(first - at, buffer[first - offset : last - offset])
+            self._count(last - first)
 
     def close(self) -> None:
         """Nothing is held between reads."""

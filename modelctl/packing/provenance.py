@@ -161,11 +161,16 @@ def _source(origin: Origin) -> _Resource:
     )
 
 
+def _folder(origin: Origin) -> str:
+    """Return the URI below which the files lie; of a folder it is percent-encoded already."""
+    return (origin.url if _is_local(origin) else quote(origin.url, safe=":/")).rstrip("/")
+
+
 def _file(origin: Origin, entry: Entry) -> _Resource:
     stated = entry.sha256 or entry.git_sha1
     return _Resource(
         name=entry.path,
-        uri=f"{origin.url}/{quote(entry.path)}",
+        uri=f"{_folder(origin)}/{quote(entry.path)}",
         digest=_Digests(sha256=entry.sha256 or None, git_blob=entry.git_sha1 or None) if stated else None,
         annotations=_Stated(
             size=entry.size,

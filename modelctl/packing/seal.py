@@ -7,9 +7,10 @@ chunk all that state is small enough to be saved: an upload that was killed is g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -20,10 +21,11 @@ from modelctl.core.errors import ChecksumMismatch
 from modelctl.core.protocols import Blob, Source, Upload
 from modelctl.core.readahead import PART, ReadAhead, ring
 from modelctl.core.sha256 import Sha256
-from modelctl.core.types import Checkpoint, Digest, Entry, FileRow, Form
+from modelctl.core.types import Bytes, Checkpoint, Digest, Entry, FileRow
 from modelctl.packing.form import Piece, frame
 from modelctl.packing.plan import PlannedLayer
 from modelctl.packing.stated import StatedHash, check_sha256
+from modelctl.packing.table import check_chunks
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def seal(
     advance: Callable[[int], None],
     *,
     memory: int = PART,
+    count: Callable[[int], None] = lambda _size: None,
 ) -> SealedLayer:
     """Read the layer's files once, write its blob to `upload` and commit it.
 
@@ -59,12 +62,14 @@ def seal(
         stated: CRC-32 by path, of those files of which somebody stated one; compared before the blob is committed.
         advance: Called with the number of a file's bytes just written; may raise to stop.
         memory: What may be read ahead of a file that is not on this machine [bytes].
+        count: Called with what was read of a file [bytes].
 
     Raises:
         ChecksumMismatch: A file is not the version that was listed, or has not the checksum that its source, or
             somebody, stated. Nothing is committed.
+        Invalid: A row does not have the hashes of all chunks. Nothing is committed.
     """
-    sealing = _Sealing(plan.form, source, upload, advance, memory)
+    sealing = _Sealing(plan, source, upload, advance, memory, count=count)
     rows, entries = [], []
     size = 0
     for number, piece in enumerate(frame(plan.form, plan.members)):
@@ -73,6 +78,7 @@ def seal(
         if piece.member:
             row, entry = sealing.write_file(number, plan.entries[number], piece.offset)
             check_crc32(row.path, row.crc32, stated)
+            check_chunks(row)
             rows.append(row)
             entries.append(entry)
     digest = sealing.sha256.digest()
@@ -84,19 +90,32 @@ def seal(
 
 
 class _Sealing:
-    """A blob on its way: its hash so far, and where an earlier run had come to."""
+    """A blob on its way: its hash so far, and where an earlier run had come to.
 
-    def __init__(self, form: Form, source: Source, upload: Upload, advance: Callable[[int], None], memory: int) -> None:
-        self._form, self._source, self._upload, self._advance = form, source, upload, advance
-        self._memory = memory
-        self._saved: Sequence[Checkpoint] = upload.saved
-        self._start = self._saved[-1].position if self._saved else 0
+    Of an earlier run of which a checkpoint is missing nothing is believed: all is read, and what was sent not again.
+    """
+
+    def __init__(
+        self,
+        plan: PlannedLayer,
+        source: Source,
+        upload: Upload,
+        advance: Callable[[int], None],
+        memory: int,
+        *,
+        count: Callable[[int], None],
+    ) -> None:
+        self._form, self._source, self._upload, self._advance = plan.form, source, upload, advance
+        self._memory, self._count = memory, count
+        self._sent = upload.saved[-1].position if upload.saved else 0
+        self._saved: Sequence[Checkpoint] = upload.saved if _is_whole(plan, upload.saved) else ()
+        self._start = self._position = self._sent if self._saved else 0
         self.sha256 = Sha256(self._saved[-1].sha256 if self._saved else b"")
 
     def write_head(self, piece: Piece) -> None:
         if piece.offset > self._start or not self._saved:
             self.sha256.update(piece.head)
-            self._upload.write(piece.head)
+            self._write(piece.head)
 
     def write_file(self, number: int, entry: Entry, offset: int) -> tuple[FileRow, Entry]:
         """Write what is missing of a file; return its row, which does not know its layer yet, and what is stated."""
@@ -109,9 +128,10 @@ class _Sealing:
         def save(data: memoryview) -> None:
             nonlocal position
             position += len(data)
+            self._count(len(data))
             if position % CHUNK == 0 or position == entry.size:
                 chunks.end_chunk()
-                self._upload.save(
+                self._save(
                     Checkpoint(
                         position=offset + position,
                         file=number,
@@ -129,7 +149,7 @@ class _Sealing:
             state = done[-1].content if done else b""
             content = StatedHash(entry, is_layer=self._form == "raw", blob=blob, start=start, state=state)
             # sha256 first: it is slow enough to hide that the piece comes from memory, a third of the time of the CRCs.
-            updates = (self.sha256.update, crcs.update, chunks.update, *content.updates, self._upload.write, save)
+            updates = (self.sha256.update, crcs.update, chunks.update, *content.updates, self._write, save)
             feed(blob, 0, entry.size, updates, self._advance, start=start)
         entry = self._source.check(entry)
         content.check(entry, crcs)
@@ -144,9 +164,35 @@ class _Sealing:
         )
         return row, entry
 
+    def _write(self, data: Bytes) -> None:
+        """Pass on what the upload does not have."""
+        has = max(0, self._sent - self._position)
+        self._position += len(data)
+        if has < len(data):
+            self._upload.write(memoryview(data)[has:])
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.position > self._sent:
+            self._upload.save(checkpoint)
+
     def _open(self, entry: Entry) -> Blob:
         blob = self._source.open(entry)
-        return blob if isinstance(blob, FileBlob) else ReadAhead(blob, *ring(self._memory))
+        if isinstance(blob, FileBlob):
+            return blob
+        return ReadAhead(blob, *ring(self._memory), check=lambda: self._advance(0))
+
+
+def _is_whole(plan: PlannedLayer, saved: Sequence[Checkpoint]) -> bool:
+    """Say whether these are the first checkpoints of a layer, and none is missing."""
+    places = [(one.file, one.end, one.position) for one in saved]
+    return places == list(islice(_places(plan), len(places)))
+
+
+def _places(plan: PlannedLayer) -> Iterator[tuple[int, int, int]]:
+    for number, piece in enumerate(frame(plan.form, plan.members)):
+        size = piece.member.size if piece.member else 0
+        for end in [*range(CHUNK, size, CHUNK), *([size] if size else [])]:
+            yield number, end, piece.offset + end
 
 
 def check_crc32(path: str, crc32: int, stated: Mapping[str, int]) -> None:

@@ -53,8 +53,29 @@ class Table(msgspec.Struct, frozen=True):
     prefix: str = ""
 
 
+def has_all_chunks(row: FileRow) -> bool:
+    """Say whether a row has one hash for each chunk of its file."""
+    return len(row.chunks) == chunk_count(row.size) * HASH_SIZE
+
+
+def check_chunks(row: FileRow) -> None:
+    """Refuse a row that has not one hash for each chunk of its file; `Invalid`."""
+    if not has_all_chunks(row):
+        raise Invalid(
+            row.path,
+            why=f"there are hashes of {len(row.chunks) // HASH_SIZE} chunks; it has {chunk_count(row.size)}",
+            hint="this is a bug of modelctl: report it, and run the same command with --no-cache",
+        )
+
+
 def render_table(table: Table) -> bytes:
-    """Return the table's blob. Equal tables give equal bytes; the order of `rows` does not matter."""
+    """Return the table's blob. Equal tables give equal bytes; the order of `rows` does not matter.
+
+    Raises:
+        Invalid: A row does not have the hashes of all chunks.
+    """
+    for row in table.rows:
+        check_chunks(row)
     rows = sorted(table.rows, key=lambda row: row.path.encode())
     files = {
         "format": FORMAT,

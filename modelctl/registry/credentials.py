@@ -10,7 +10,7 @@ import binascii
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,8 @@ def find_credentials(registry: str, authfile: str = "") -> Credentials | None:
     """
     path = config_path(authfile)
     config = load_config(path)
-    keys = _HUB_KEYS if registry == "docker.io" else (registry, f"https://{registry}", f"http://{registry}")
-    helper = next((config.get("credHelpers", {})[key] for key in keys if key in config.get("credHelpers", {})), None)
-    helper = helper or config.get("credsStore")
+    keys = _keys(registry)
+    helper = _helper(config, keys)
     if helper:
         found = _ask_helper(helper, keys[0])
         if found:
@@ -70,6 +69,20 @@ def find_credentials(registry: str, authfile: str = "") -> Credentials | None:
         if entry:
             return _from_entry(entry, f"{path}, auths[{key!r}]")
     return None
+
+
+def _keys(registry: str) -> Sequence[str]:
+    """Return what a registry may be called in a config; the first is what it is called when it is saved."""
+    return _HUB_KEYS if registry == "docker.io" else (registry, f"https://{registry}", f"http://{registry}")
+
+
+def _helper(config: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Return who keeps the credentials; "" for the config itself.
+
+    Source: docker CLI, `configfile/file.go`, getConfiguredCredentialStore: a helper "" of one registry is none.
+    """
+    helpers = config.get("credHelpers", {})
+    return str(next((helpers[key] for key in keys if key in helpers), config.get("credsStore") or ""))
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -136,19 +149,21 @@ def _ask_helper(name: str, server: str) -> Credentials | None:
     return Credentials(program, user, secret)
 
 
-def save_credentials(registry: str, user: str, password: str, authfile: str = "") -> str:
-    """Keep credentials where docker would: in its helper, else in the config file (mode 0600).
+def save_credentials(registry: str, user: str, password: str, authfile: str = "", *, in_helper: bool = True) -> str:
+    """Keep credentials where docker would: in its helper, if that is wanted, else in the config file (mode 0600).
 
     Returns:
         Where they went.
     """
     path = config_path(authfile)
     config = load_config(path)
-    key = _HUB_KEYS[0] if registry == "docker.io" else registry
-    helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
-    if helper:
+    key, *_ = keys = _keys(registry)
+    helper = _helper(config, keys)
+    if helper and in_helper:
         _run_helper(helper, "store", json.dumps({"ServerURL": key, "Username": user, "Secret": password}), key)
         return f"docker-credential-{helper}"
+    if helper:
+        config.setdefault("credHelpers", {})[key] = ""
     auth = base64.b64encode(f"{user}:{password}".encode()).decode()
     config.setdefault("auths", {})[key] = {"auth": auth}
     _write_config(path, config)
@@ -159,8 +174,8 @@ def forget_credentials(registry: str, authfile: str = "") -> bool:
     """Forget the credentials of a registry; return whether there were any."""
     path = config_path(authfile)
     config = load_config(path)
-    key = _HUB_KEYS[0] if registry == "docker.io" else registry
-    helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
+    key, *_ = keys = _keys(registry)
+    helper = _helper(config, keys)
     if helper:
         _run_helper(helper, "erase", key, key)
     entry = config.get("auths", {}).pop(key, None)

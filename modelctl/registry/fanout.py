@@ -5,10 +5,10 @@ Documents and manifests stay in memory, and so do tags: whoever delivers them ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
 
 from modelctl.core.errors import ModelctlError, NotFound
 from modelctl.core.protocols import Blob, BytesBlob, Fetcher, Upload
@@ -31,6 +31,7 @@ class FanOut:
         self.read = 0
         self._answered: set[Member] = set()
         self._silent: set[Member] = set()
+        self._owed: dict[Member, Future[Any]] = {}
         self._documents: dict[Digest, bytes] = {}
         self.manifests: dict[Digest, tuple[Descriptor, bytes]] = {}
         self.tagged: dict[str, Descriptor] = {}
@@ -108,35 +109,53 @@ class FanOut:
     def _ask(
         self, question: Callable[[Member], Answer], is_enough: Callable[[Answer], bool] = lambda _answer: True
     ) -> Answer:
-        """Ask all at once; return the first answer that is enough, else any.
+        """Ask all at once, but for those who still owe an answer, who are asked when no other one is enough.
+
+        Returns:
+            The first answer that is enough, else any.
 
         Raises:
             NotFound: That is what all say. ModelctlError: Nobody answered; as `Crew.active`.
         """
         active = self._crew.active()
         asked = [member for member in active if member not in self._silent] or active
-        pool = ThreadPoolExecutor(len(asked))
-        futures = {pool.submit(_answer, question, member): member for member in asked}
-        pool.shutdown(wait=False)
+        owing = [member for member in asked if member in self._owed and not self._owed[member].done()]
         answers: list[Answer | NotFound] = []
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, ANSWER_S if answers else None, FIRST_COMPLETED)
-            if not done:
-                self._silent.update(futures[future] for future in waiting)
-                break
-            new = [answer for future in done if (answer := future.result()) is not None]
-            answers += new
-            self._answered.update(futures[future] for future in done if future.result() is not None)
-            for answer in new:
-                if not isinstance(answer, NotFound) and is_enough(answer):
-                    return answer
+        for members in ([member for member in asked if member not in owing], owing):
+            with closing(self._answers(question, members, ANSWER_S if answers else None)) as coming:
+                for answer in coming:
+                    if not isinstance(answer, NotFound) and is_enough(answer):
+                        return answer
+                    answers.append(answer)
         if not answers:
             return self._ask(question, is_enough)
         found = [answer for answer in answers if not isinstance(answer, NotFound)]
         if found:
             return found[0]
         raise next(answer for answer in answers if isinstance(answer, NotFound))
+
+    def _answers(
+        self, question: Callable[[Member], Answer], members: Sequence[Member], late_s: float | None
+    ) -> Generator[Answer | NotFound, None, None]:
+        """Yield answers as they come. Who gives none for `late_s` is asked no more; who is not waited for owes it."""
+        pool = ThreadPoolExecutor(max(1, len(members)))
+        futures = {pool.submit(_answer, question, member): member for member in members}
+        pool.shutdown(wait=False)
+        waiting = set(futures)
+        try:
+            while waiting:
+                done, waiting = wait(waiting, late_s, FIRST_COMPLETED)
+                if not done:
+                    self._silent.update(futures[future] for future in waiting)
+                    return
+                for future in done:
+                    answer = future.result()
+                    if answer is not None:
+                        late_s = ANSWER_S
+                        self._answered.add(futures[future])
+                        yield answer
+        finally:
+            self._owed.update((futures[future], future) for future in waiting)
 
 
 def _answer(question: Callable[[Member], Answer], member: Member) -> Answer | NotFound | None:

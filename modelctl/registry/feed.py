@@ -13,30 +13,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 from modelctl.core.chunks import BUFFER
-from modelctl.core.errors import ModelctlError, Unavailable
+from modelctl.core.disk import on_disk
+from modelctl.core.errors import ModelctlError, Partial, failing
 from modelctl.core.media_types import OCI_LAYER
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest
 from modelctl.registry.copy import Copied
 from modelctl.registry.remote import RemoteStore
+from modelctl.registry.waiting import LOOK_S, Credit, Speed
 
 PIECE = 256 << 10
-"""Bytes that are queued, and sent, at once."""
+"""Bytes that are queued, and sent, at once; fewer where there are many uploads."""
+
+FEWEST = 4
+"""Pieces that a queue holds at least."""
 
 MEMORY = 16 << 20
 """What all queues hold [bytes]; with it each upload that is slow or stuck has one piece."""
 
 NEAR = 32 << 20
 """A killed upload that is further behind another one of the blob is gone on with later, from there [bytes]."""
-
-GRACE_S = 1.0
-SHARE = 0.05
-"""The others wait for one that is slower, in all, so long and this share of the time that has gone by."""
-
-_LOOK_S = 0.05
-"""Those who wait look so often whether that is worth it [s]."""
 
 _Item = Callable[["_Carrier"], None]
 
@@ -45,9 +44,10 @@ _Item = Callable[["_Carrier"], None]
 class Member:
     """A store that takes part, called `name`.
 
-    It has at most `slots` uploads at once. `copied` takes note of what became of blobs; `advance` is called with what
-    moved [bytes], which is negative where an upload was given up, and `catch_up` with each blob that it is to get from
-    another member, and the name of its upload; `stop` ends that. One that failed has an `error`, and takes no part.
+    It has at most `slots` uploads at once. `copied` takes note of what became of blobs; `begin` is called before each
+    upload, `advance` with what moved [bytes], which is negative where an upload was given up, and `catch_up` with each
+    blob that it is to get from another member, and the name of its upload; `stop` ends that. One that failed has an
+    `error`, and takes no part. `credit` is what is left of the time that the others wait for it.
     """
 
     name: str
@@ -57,50 +57,57 @@ class Member:
     advance: Callable[[int], None]
     catch_up: Callable[[Descriptor, str], None]
     stop: Callable[[], None]
+    begin: Callable[[], None] = lambda: None
     error: ModelctlError | None = None
     busy: int = 0
     late: deque[tuple[Descriptor, str]] = field(default_factory=deque)
     threads: list[threading.Thread] = field(default_factory=list)
-    since: dict[object, float] = field(default_factory=dict)
-    sent: int = 0
-    busy_s: float = 0.0
-    waited_s: float = 0.0
+    speed: Speed = field(default_factory=Speed)
+    credit: Credit = field(default_factory=Credit)
 
-    def rate(self) -> float:
-        """Return how fast one upload of it is, on average [bytes/s]."""
-        now = time.monotonic()
-        return self.sent / max(self.busy_s + sum(now - since for since in self.since.values()), 1e-6)
+
+class NoneLeft(ModelctlError):
+    """All members have failed. Its `code` and status are theirs when they have the same, else those of `Partial`."""
+
+    def __init__(self, errors: Mapping[str, ModelctlError]) -> None:
+        lines = [": ".join(filter(None, (name, error.what, error.why))) for name, error in errors.items()]
+        hints = [f"{name}: {error.hint}" for name, error in errors.items() if error.hint]
+        super().__init__(
+            f"none of {len(errors)} regions is left",
+            why="\n       ".join(lines),
+            hint="\n       ".join([*hints, "the same command sends what is missing"]),
+        )
+        kinds = {error.exit_status: error.code for error in errors.values()}
+        kinds = kinds if len(kinds) == 1 else {Partial.exit_status: Partial.code}
+        ((self.exit_status, self.code),) = kinds.items()
+
+
+class SourceFailed(Exception):
+    """What is sent could not be read again, which is no member's failure. Never reaches the user."""
 
 
 class Crew:
-    """The members of one job: who has a slot free, who has which blob, and how long all may wait for one.
-
-    `written` counts what was given to them, once for all [bytes].
-    """
+    """The members of one job: who has a slot free, who has which blob, and how long all may wait for one."""
 
     def __init__(self, most: int, uploads: int) -> None:
         """At most so many members take part at once, in at most so many uploads."""
         self.members: list[Member] = []
         self._most = most
-        self.window = max(4, MEMORY // PIECE // uploads)
+        self.piece = max(1, min(PIECE, MEMORY // FEWEST // uploads))
+        self.window = max(FEWEST, MEMORY // self.piece // uploads)
         self.lock = threading.Lock()
         self.freed = threading.Condition(self.lock)
         self.crash: Exception | None = None
-        self.feeds = self.written = 0
+        self.feeds = 0
         self._holders: dict[Digest, list[Member]] = {}
-        self._began = time.monotonic()
         self._closed = False
 
     def active(self) -> list[Member]:
-        """Return the members that take part.
-
-        Raises:
-            ModelctlError: All have failed; of their errors' kind when that is one.
-        """
+        """Return the members that take part; `NoneLeft` when all have failed."""
         live = [member for member in self.members if not member.error][: self._most]
         if live:
             return live
-        raise all_failed({member.name: member.error for member in self.members if member.error})
+        raise NoneLeft({member.name: member.error for member in self.members if member.error})
 
     def note(self, digest: Digest, member: Member) -> None:
         """Take note that a member has a blob."""
@@ -110,11 +117,18 @@ class Crew:
         """Return the members that are known to have a blob."""
         return list(self._holders.get(digest, ()))
 
-    def reserve(self, but: set[Member], most: int) -> list[Member]:
-        """Take a slot of at most so many members; wait until one has a slot free. `ModelctlError` as `active`."""
+    def reserve(self, but: Callable[[], set[Member]], most: int) -> list[Member]:
+        """Take a slot of at most so many members, none that is among `but` by then; wait until one has a slot free.
+
+        Raises:
+            NoneLeft: All have failed.
+        """
         with self.lock:
             while True:
-                free = [one for one in self.active() if one.busy < one.slots and one not in but][:most]
+                if self.crash:
+                    raise self.crash
+                taken = but()
+                free = [one for one in self.active() if one.busy < one.slots and one not in taken][:most]
                 if free:
                     break
                 self.freed.wait(1.0)
@@ -137,6 +151,7 @@ class Crew:
 
     def _work(self, member: Member, work: Callable[[], None]) -> None:
         try:
+            member.begin()
             work()
         except ModelctlError as error:
             member.error = member.error or error
@@ -177,17 +192,16 @@ class Crew:
     def wait(self, condition: threading.Condition, behind: Sequence[Member], ahead: Sequence[Member]) -> set[Member]:
         """Wait a moment for those who are behind, while others have nothing to do; return those not worth it any more.
 
-        For one as fast it costs nothing, since each is behind at times; for one half as fast half of the time.
+        The lock is held.
         """
-        began = time.monotonic()
-        most = GRACE_S + SHARE * (began - self._began)
-        spent = {member for member in behind if member.waited_s > most}
+        spent = {member for member in behind if member.credit.left_s() < 0}
         if not spent:
-            condition.wait(_LOOK_S)
+            began = time.monotonic()
+            condition.wait(LOOK_S)
             waited_s = (time.monotonic() - began) / max(1, self.feeds)
-            fastest = max(1.0, *(member.rate() for member in ahead))
+            fastest = max(member.speed.rate() for member in ahead)
             for member in behind:
-                member.waited_s += max(0.0, 1 - member.rate() / fastest) * waited_s
+                member.credit.spend(waited_s, member.speed.rate(), fastest)
         return spent
 
 
@@ -195,31 +209,32 @@ class Feed:
     """An `Upload` to those members of a crew that have a slot free; the others get the blob later.
 
     It begins where a killed one was. Its one writer waits for the slowest member that takes part, within reason.
+    Checkpoints are kept by those who have had all of them: one that joins later has none, or the first of them.
     """
 
     def __init__(self, crew: Crew, blob: Blob, name: str) -> None:
-        self._crew, self._blob, self._name = crew, blob, name
+        self._crew, self._blob, self._name = crew, _Again(blob), name
         self._changed = threading.Condition(crew.lock)
         self._carriers: list[_Carrier] = []
         self._end: _Item | None = None
         self._sealed: Descriptor | None = None
+        self._kept = 0
         self._enlist(len(crew.members))
         self.saved: Sequence[Checkpoint] = min((one.saved for one in self._carriers), key=_reach)
-        self._position = _reach(self.saved)
+        self._position = self._kept = _reach(self.saved)
         with crew.lock:
             crew.feeds += 1
 
     def write(self, data: Bytes) -> None:
-        view = memoryview(data)
-        with self._crew.lock:
-            self._crew.written += len(view)
-        for start in range(0, len(view), PIECE):
-            piece = bytes(view[start : start + PIECE])
+        view, size = memoryview(data), self._crew.piece
+        for start in range(0, len(view), size):
+            piece = bytes(view[start : start + size])
             self._give(partial(_Carrier.write, offset=self._position, piece=piece))
             self._position += len(piece)
 
     def save(self, checkpoint: Checkpoint) -> None:
         self._give(partial(_Carrier.save, checkpoint=checkpoint))
+        self._kept = checkpoint.position
 
     def commit(self, digest: Digest) -> bool:
         """Make the blob durable where it was written; what was let go catches up from there.
@@ -250,7 +265,7 @@ class Feed:
         """Take note that a carrier's thread is through; it catches up when the blob was written without it."""
         with self._crew.lock:
             carrier.alive = carrier.live = False
-            carrier.member.since.pop(carrier, None)
+            carrier.member.speed.end(carrier, 0)
             if self._sealed and not carrier.done and not carrier.failed:
                 self._crew.owe(carrier.member, self._sealed, self._name)
             self._changed.notify_all()
@@ -261,8 +276,10 @@ class Feed:
 
     def _enlist(self, most: int) -> None:
         """Begin, or go on, with at most so many members that have a slot free."""
-        members = self._crew.reserve({one.member for one in self._carriers if one.alive}, most)
-        carriers = [_Carrier(self._crew, member, self, self._blob, self._name) for member in members]
+        carriers: list[_Carrier] = []
+        while not carriers:
+            members = self._crew.reserve(lambda: {one.member for one in self._carriers if one.alive}, most)
+            carriers = [carrier for member in members if (carrier := self._join(member))]
         furthest = max(carrier.position for carrier in carriers)
         for carrier in carriers:
             if carrier.position < furthest - NEAR:
@@ -273,6 +290,18 @@ class Feed:
             if self._end:
                 carrier.items.append(self._end)
             self._crew.start(carrier.member, carrier.run)
+
+    def _join(self, member: Member) -> _Carrier | None:
+        """Return the part of a member, in the slot reserved for it; None when it fails at that."""
+        try:
+            with on_disk(f"the journal of an upload to {member.name}"):
+                carrier = _Carrier(self._crew, member, self, self._blob, self._name)
+        except ModelctlError as error:
+            member.error = member.error or error
+            self._crew.release(member)
+            return None
+        carrier.has_all = carrier.position >= self._kept
+        return carrier
 
     def _give(self, item: _Item) -> None:
         self._wait_for(lambda carrier: len(carrier.items) < self._crew.window)
@@ -308,7 +337,8 @@ class Feed:
 class _Carrier:
     """One member's part of an upload: does what it is given, in order.
 
-    `live` takes items; `alive` has a thread. `position` is how far the member is [bytes].
+    `live` takes items; `alive` has a thread. `position` is how far the member is [bytes]. `has_all` says whether no
+    checkpoint came before it joined that it has not.
     """
 
     def __init__(self, crew: Crew, member: Member, feed: Feed, blob: Blob, name: str) -> None:
@@ -320,7 +350,8 @@ class _Carrier:
         self._stack = ExitStack()
         self._upload = self._stack.enter_context(member.store.upload(blob, name))
         self.saved = self._upload.saved
-        self.position = _reach(self.saved)
+        self.position = self._from = _reach(self.saved)
+        self.has_all = True
         self._shown = 0
         self._busy = True
 
@@ -346,6 +377,8 @@ class _Carrier:
             with self._stack:
                 while item := self._next():
                     item(self)
+        except SourceFailed as error:
+            self._crew.crash = self._crew.crash or cast(ModelctlError, error.__cause__)
         except ModelctlError as error:
             self.failed, self.member.error = True, error
         finally:
@@ -360,8 +393,7 @@ class _Carrier:
 
     def _next(self) -> _Item | None:
         with self._crew.lock:
-            began = self.member.since.pop(self, None)
-            self.member.busy_s += time.monotonic() - began if began else 0.0
+            self.member.speed.end(self, self.position - self._from)
             self._busy = False
             self._feed.moved()
             while self.live and not self.items:
@@ -369,7 +401,8 @@ class _Carrier:
             if not self.live:
                 return None
             self._busy = True
-            self.member.since[self] = time.monotonic()
+            self._from = self.position
+            self.member.speed.begin(self)
             return self.items.popleft()
 
     def write(self, offset: int, piece: bytes) -> None:
@@ -377,15 +410,15 @@ class _Carrier:
         data = memoryview(piece)[self.position - offset :]
         self._upload.write(data)
         self.position += len(data)
-        self.member.sent += len(data)
         self._show(self.position)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.position > _reach(self.saved):
+        if self.has_all and checkpoint.position > _reach(self.saved):
             self._upload.save(checkpoint)
 
     def commit(self, digest: Digest) -> None:
         self._fill(self._blob.size)
+        self._show(self.position)
         self.new = self._upload.commit(digest)
         (self.member.copied.sent if self.new else self.member.copied.skipped).append(digest)
         self._crew.note(digest, self.member)
@@ -405,18 +438,22 @@ class _Carrier:
         self._shown = position
 
 
+class _Again:
+    """A blob that is read again; what fails then is not the member's who is sent it."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob, self.size = blob, blob.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        try:
+            with failing("source"):
+                self._blob.read_into(offset, buffer)
+        except ModelctlError as error:
+            raise SourceFailed from error
+
+    def close(self) -> None:
+        self._blob.close()
+
+
 def _reach(saved: Sequence[Checkpoint]) -> int:
     return saved[-1].position if saved else 0
-
-
-def all_failed(errors: Mapping[str, ModelctlError]) -> ModelctlError:
-    """Return the error of a job whose every member failed: of their kind, when that is one."""
-    kinds = {type(error) for error in errors.values()}
-    lines = [": ".join(filter(None, (name, error.what, error.why))) for name, error in errors.items()]
-    hints = [f"{name}: {error.hint}" for name, error in errors.items() if error.hint]
-    kind = kinds.pop() if len(kinds) == 1 else Unavailable
-    return kind(
-        f"none of {len(errors)} regions is left",
-        why="\n       ".join(lines),
-        hint="\n       ".join([*hints, "the same command sends what is missing"]),
-    )

@@ -35,6 +35,7 @@ class Journal:
 
     def __init__(self, path: Path, fd: int) -> None:
         self._path, self._fd = path, fd
+        self._whole = True
         self.location = ""
         self.checkpoints: list[Checkpoint] = []
         self._load()
@@ -67,7 +68,12 @@ class Journal:
         self._append(_Line(checkpoint=checkpoint))
 
     def _append(self, line: _Line) -> None:
-        os.write(self._fd, msgspec.json.encode(line) + b"\n")
+        """Write a line; none follows one that could not be written, lest a checkpoint be missing in the middle."""
+        data = msgspec.json.encode(line) + b"\n"
+        try:
+            self._whole = self._whole and os.write(self._fd, data) == len(data)
+        except OSError:
+            self._whole = False
 
     def remove(self) -> None:
         """Forget the upload: it is done."""
@@ -90,12 +96,16 @@ def open_journal(name: str) -> Iterator[Journal | None]:
         yield None
         return
     try:
-        if _held(fd):
-            yield Journal(path, fd)
-        else:
-            yield None
+        yield _load(path, fd) if _held(fd) else None
     finally:
         os.close(fd)
+
+
+def _load(path: Path, fd: int) -> Journal | None:
+    try:
+        return Journal(path, fd)
+    except OSError:
+        return None
 
 
 def _held(fd: int) -> bool:

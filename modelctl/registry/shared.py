@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from modelctl.core.protocols import Blob
 from modelctl.core.types import Descriptor, Digest
+from modelctl.registry.waiting import LOOK_S, Credit, Speed
 
 BLOCK = 128 << 10
 """Bytes read, and sent, at once."""
@@ -26,18 +27,11 @@ BLOCKS = 128
 
 _SPARE = 64
 
-GRACE_S = 1.0
-SHARE = 0.05
-"""A member waits for slower ones, in all, so long and this share of the time that has gone by."""
-
 PATIENCE_S = 30.0
 """Who was let go waits so long for a member to have the blob; less than the minute after which servers hang up."""
 
 STALL_S = 10.0
 """Nobody waits for one who has taken nothing for so long: time for a registry to hash what it got."""
-
-_LOOK_S = 0.05
-"""Those who wait look so often whether that is worth it [s]."""
 
 Opener = Callable[[Descriptor, bool], Blob]
 """Opens a blob. The flag says whether somebody has read of it already, so that it may be had elsewhere."""
@@ -120,13 +114,14 @@ class SharedReads:
         """Return what the reader is to have; or do, or await, one thing that brings that nearer."""
         group = self._group_of(reader)
         if group is None:
-            self._freed.wait(_LOOK_S)
+            self._freed.wait(LOOK_S)
             return None
         block = group.block_at(reader.position)
         if block:
             reader.block = block
             block.users += 1
-            self._pace[reader.name].lent[reader] = group.lent = time.monotonic()
+            self._pace[reader.name].speed.begin(reader)
+            group.lent = time.monotonic()
             return block.data[reader.position - block.offset : block.length]
         if group.error:
             raise group.error
@@ -180,7 +175,7 @@ class SharedReads:
         Then it is worth waiting for all; at byte 0 those who come later find its blocks.
         """
         goes_on = min(one.position for one in group.readers) > 0
-        if goes_on and group.expected and pace.left_s() > 0:
+        if goes_on and group.expected and pace.credit.left_s() > 0:
             pace.wait(group.changed, 0.0)
             return False
         group.begin()
@@ -196,8 +191,8 @@ class SharedReads:
         group = max((group for groups in self._groups.values() for group in groups), key=_Group.idle)
         if not group.idle():
             self._freed.wait()
-        elif pace.left_s() > 0:
-            slowest = min(self._pace[name].rate() for name in group.last())
+        elif pace.credit.left_s() > 0:
+            slowest = min(self._pace[name].speed.rate() for name in group.last())
             pace.wait(self._freed, slowest)
         else:
             group.drop_last()
@@ -226,7 +221,7 @@ class SharedReads:
     def _give_back(self, reader: SharedBlob) -> None:
         block, reader.block = reader.block, None
         if block:
-            self._pace[reader.name].sent(reader, block.length)
+            self._pace[reader.name].speed.end(reader, block.length)
             block.users -= 1
             self._free(block)
             self._freed.notify_all()
@@ -370,35 +365,15 @@ class _Group:
 class _MemberPace:
     """How fast a member is, and what is left of the time that it waits for slower ones.
 
-    While others of its `readers` go on, waiting costs less of that. `lent` is since when its readers have their blocks.
+    While others of its `readers` go on, waiting costs less of that.
     """
 
     def __init__(self) -> None:
         self.readers = 0
-        self.lent: dict[SharedBlob, float] = {}
-        self._sent = 0
-        self._busy_s = self._waited_s = 0.0
-        self._began = time.monotonic()
-
-    def sent(self, reader: SharedBlob, size: int) -> None:
-        """Take note that a reader is done with a block."""
-        self._busy_s += time.monotonic() - self.lent.pop(reader)
-        self._sent += size
-
-    def rate(self) -> float:
-        """Return how fast one reader of it sends, on average [bytes/s], not counting how long it waits."""
-        now = time.monotonic()
-        return self._sent / max(self._busy_s + sum(now - since for since in self.lent.values()), 1e-6)
-
-    def left_s(self) -> float:
-        return GRACE_S + SHARE * (time.monotonic() - self._began) - self._waited_s
+        self.speed, self.credit = Speed(), Credit()
 
     def wait(self, condition: threading.Condition, rate: float) -> None:
-        """Wait a moment for one that sends at `rate`.
-
-        For one as fast it costs nothing, since each is behind at times; for one half as fast half of the time.
-        """
+        """Wait a moment for one that sends at `rate`."""
         began = time.monotonic()
-        condition.wait(_LOOK_S)
-        cost = max(0.0, 1 - rate / max(self.rate(), 1.0))
-        self._waited_s += cost * (time.monotonic() - began) / max(1, self.readers)
+        condition.wait(LOOK_S)
+        self.credit.spend((time.monotonic() - began) / max(1, self.readers), rate, self.speed.rate())

@@ -17,7 +17,7 @@ import urllib3
 
 from modelctl import __version__
 from modelctl.core.access import Access
-from modelctl.core.errors import BadAnswer, NotFound, Unavailable
+from modelctl.core.errors import BadAnswer, NotFound, Unavailable, UsageProblem
 from modelctl.core.http import BUSY, Pools, drain, proxy_headers, read_limited, redacted, said
 from modelctl.core.pace import Pace
 from modelctl.core.retry import retry_after, retrying
@@ -86,11 +86,21 @@ class Transport:
         return True
 
     def connect(self, url: str) -> http.client.HTTPConnection:
-        """Open a connection of one's own to the host of `url`, to stream a body over."""
+        """Open a connection of one's own to the host of `url`, to stream a body over.
+
+        Raises:
+            UsageProblem: The proxy for it is one that speaks TLS.
+        """
         place, timeout = urlsplit(url), self.access.timeout_s
         proxy = self._pools.proxy_of(url)
         through = urlsplit(proxy) if proxy else place
-        host, port = through.hostname or "", through.port
+        if proxy and through.scheme == "https":
+            raise UsageProblem(
+                f"registry {self.registry}, proxy {redacted(proxy)}",
+                why="blobs cannot be sent through a proxy that is spoken to over TLS",
+                hint=f"{place.scheme}_proxy=http://..., or no_proxy={place.hostname}",
+            )
+        host, port = through.hostname or "", through.port or (80 if proxy else None)
         if place.scheme == "https":
             connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._pools.context)
             if proxy:

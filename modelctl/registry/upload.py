@@ -12,7 +12,6 @@ import errno
 import http.client
 import os
 import re
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlencode, urlsplit
@@ -20,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from modelctl.core.chunks import BUFFER
 from modelctl.core.disk import FileBlob
 from modelctl.core.errors import BadAnswer, DigestMismatch, ModelctlError, NotFound, Unavailable, failing
-from modelctl.core.http import MAX_ERROR_SIZE, block, described, drain
+from modelctl.core.http import MAX_ERROR_SIZE, block, described, drain, is_plain
 from modelctl.core.pace import allowed
 from modelctl.core.protocols import Blob
 from modelctl.core.retry import retrying
@@ -237,7 +236,10 @@ class RemoteUpload:
 
 
 class Stream:
-    """A PATCH whose body is being sent, bytes `position` to `end` of a blob, on a connection of its own."""
+    """A PATCH whose body is being sent, bytes `position` to `end` of a blob, on a connection of its own.
+
+    Where that is plain, a registry that takes nothing is noticed after at most twice the timeout: see `block`.
+    """
 
     def __init__(self, transport: Transport, url: str, scope: str, position: int, end: int) -> None:
         self._transport, self._url, self._scope = transport, url, scope
@@ -254,7 +256,7 @@ class Stream:
             for name, value in self._headers.items():
                 self._connection.putheader(name, value)
             self._connection.endheaders()
-        self._plain = not isinstance(self._connection.sock, ssl.SSLSocket)
+        self._plain = is_plain(self._connection.sock)
         if self._plain:
             block(self._connection.sock, transport.access.timeout_s)
 

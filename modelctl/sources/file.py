@@ -25,9 +25,9 @@ def open_source(location: str, _access: SourceAccess = DEFAULT_SOURCE_ACCESS) ->
         NotFound: It is not there, or not a folder.
     """
     root = Path(location)
-    if not root.is_dir():
-        raise NotFound(f"folder {location!r}", why="it is a file" if root.exists() else "there is no such folder")
     with on_disk(f"folder {location!r}"):
+        if not root.is_dir():
+            raise NotFound(f"folder {location!r}", why="it is a file" if root.exists() else "there is no such folder")
         return FileSource(root.resolve(strict=True))
 
 

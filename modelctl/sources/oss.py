@@ -12,8 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 import urllib3
@@ -27,8 +26,6 @@ from modelctl.core.oss_api import NONE, Listed, Page, Request, Signed, parse_err
 from modelctl.core.ranges import RangeBlob, changed
 from modelctl.core.retry import retry_after, retrying
 from modelctl.core.types import Entry, Origin
-
-Result = TypeVar("Result")
 
 PAGE = 1000
 """Objects of one listing: the most that OSS gives."""
@@ -48,6 +45,7 @@ _ALWAYS = {"User-Agent": f"modelctl/{__version__}", "Accept-Encoding": "identity
 
 _HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_CRC64 = re.compile(r"[0-9]{1,20}")
 _REGION_NAME = re.compile(r"[a-z0-9-]*")
 _REGION = re.compile(r"oss-(?!accelerate)([a-z]+-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
 
@@ -66,6 +64,8 @@ def open_source(location: str, access: SourceAccess = DEFAULT_SOURCE_ACCESS) -> 
         raise UsageProblem(
             "oss:// names no bucket", why="expected oss://BUCKET/PREFIX", hint="credentials do not go there"
         )
+    if not _is_text(prefix):
+        raise UsageProblem(f"oss://{bucket}, prefix {prefix!r}", why="it is not UTF-8, as all names in OSS are")
     endpoint = access.endpoint or os.environ.get("OSS_ENDPOINT", "")
     region = access.region or os.environ.get("OSS_REGION", "") or region_of(endpoint)
     if not _REGION_NAME.fullmatch(region):
@@ -78,27 +78,38 @@ def open_source(location: str, access: SourceAccess = DEFAULT_SOURCE_ACCESS) -> 
         )
     endpoint = endpoint or f"oss-{region}.aliyuncs.com"
     prefix = prefix.strip("/")
-    return OssSource(bucket, f"{prefix}/" if prefix else "", _with_scheme(endpoint), region, access)
+    return OssSource(bucket, f"{prefix}/" if prefix else "", _place(endpoint), region, access)
 
 
 def region_of(endpoint: str) -> str:
     """Return the region that an endpoint of Alibaba Cloud is named after; empty for any other."""
-    found = _REGION.fullmatch(urlsplit(_with_scheme(endpoint)).hostname or "")
+    found = _REGION.fullmatch(_place(endpoint).hostname or "")
     return found.group(1) if found else ""
 
 
-def _with_scheme(endpoint: str) -> str:
-    return endpoint if "://" in endpoint else f"https://{endpoint}"
+def _place(endpoint: str) -> SplitResult:
+    try:
+        return urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    except ValueError as error:
+        raise UsageProblem("the endpoint", why="it is not a URL", hint="--endpoint HOST") from error
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class OssSource:
     """The objects of a bucket whose keys start with `prefix`. Thread-safe."""
 
-    def __init__(self, bucket: str, prefix: str, endpoint: str, region: str, access: SourceAccess) -> None:
+    def __init__(self, bucket: str, prefix: str, endpoint: SplitResult, region: str, access: SourceAccess) -> None:
         self.origin = Origin(url=f"oss://{bucket}/{prefix}")
         self._name, self._prefix = bucket, prefix
         self._endpoint, self._region, self._access = endpoint, region, access
-        self._host = redacted(endpoint)
+        self._host = redacted(endpoint.geturl())
         self._pools = Pools(access.timeout_s, ca_file=access.ca_file)
 
     @functools.cached_property
@@ -108,7 +119,7 @@ class OssSource:
     @functools.cached_property
     def _root(self) -> str:
         """The URL of the bucket: a host of its own, or a path where the endpoint has no name to put it before."""
-        place = urlsplit(self._endpoint)
+        place = self._endpoint
         host = place.netloc.rpartition("@")[2]
         if not _HOST.fullmatch(host):
             raise UsageProblem(f"endpoint {self._host}", why="it is not valid", hint="--endpoint HOST")
@@ -127,7 +138,7 @@ class OssSource:
     def _objects(self) -> Iterator[Listed]:
         token, more = "", True
         while more:
-            page = self._ask(functools.partial(self._page, token))
+            page = retrying(functools.partial(self._page, token))
             if page.more and page.token in ("", token):
                 raise BadAnswer(self.origin.url, why="its listing has no end")
             yield from (found for found in page.objects if found.size or not found.key.endswith("/"))
@@ -136,9 +147,10 @@ class OssSource:
     def _page(self, token: str) -> Page:
         query = {"list-type": "2", "max-keys": str(PAGE), "encoding-type": "url"}
         query |= {name: text for name, text in (("prefix", self._prefix), ("continuation-token", token)) if text}
+        response = self._send(self._signed("GET", query=query), self.origin.url)
+        data = read_limited(response, MAX_PAGE_SIZE)
         try:
-            response = self._send(self._signed("GET", query=query), self.origin.url)
-            return parse_page(read_limited(response, MAX_PAGE_SIZE))
+            return parse_page(data)
         except ValueError as error:
             raise BadAnswer(self.origin.url, why=f"{self._host} answered what OSS does not: {error}") from error
 
@@ -153,15 +165,23 @@ class OssSource:
         return Entry(path=path, size=found.size, version=found.etag)
 
     def open(self, entry: Entry) -> RangeBlob:
-        """Open the object for ranged reads, each pinned to the version that was listed. Nothing is asked yet."""
+        """Open the object for ranged reads, each pinned to the version that was listed. Nothing is asked yet.
+
+        A server may not know `If-Match`: the ETag of its answer is compared too, where it has one.
+        """
         name, key = self._label(entry), self._prefix + entry.path
         pinned = {"if-match": f'"{entry.version}"', "x-oss-range-behavior": "standard"}
         signed = self._signed("GET", key, headers=pinned)
 
         def ask(range_: str) -> urllib3.BaseHTTPResponse:
-            return self._send(signed, name, {"range": range_})
+            response = self._send(signed, name, {"range": range_})
+            etag = response.headers.get("ETag", entry.version).strip('"')
+            if etag != entry.version:
+                response.close()
+                raise changed(name, f"it was listed with ETag {entry.version}; the answer's is {etag[:100]}")
+            return response
 
-        return RangeBlob(name, entry.size, ask, renew=self._renew)
+        return RangeBlob(name, entry.size, ask)
 
     def check(self, entry: Entry) -> Entry:
         """Ask for the object's state by a HEAD; return the entry with the CRC-64 that OSS has of it.
@@ -170,7 +190,7 @@ class OssSource:
             ChecksumMismatch: It is not the version that was listed.
         """
         name = self._label(entry)
-        found = self._ask(lambda: self._head(entry))
+        found = retrying(lambda: self._head(entry))
         etag, size = found.get("ETag", "").strip('"'), found.get("Content-Length", "")
         if (etag, size) != (entry.version, str(entry.size)):
             raise changed(
@@ -178,7 +198,7 @@ class OssSource:
                 f"it was listed with {entry.size} bytes and ETag {entry.version}; it has {size} and {etag} now",
             )
         crc64 = found.get("x-oss-hash-crc64ecma", "")
-        return msgspec.structs.replace(entry, crc64=int(crc64) if crc64.isdigit() else None)
+        return msgspec.structs.replace(entry, crc64=int(crc64) if _CRC64.fullmatch(crc64) else None)
 
     def _head(self, entry: Entry) -> Mapping[str, str]:
         response = self._send(self._signed("HEAD", self._prefix + entry.path), self._label(entry))
@@ -188,30 +208,29 @@ class OssSource:
     def _label(self, entry: Entry) -> str:
         return f"{self.origin.url}{entry.path}"
 
-    def _ask(self, work: Callable[[], Result]) -> Result:
-        """Ask until OSS has time; once more with other credentials, where there are any."""
-        try:
-            return retrying(work)
-        except Denied:
-            if not self._renew():
-                raise
-        return retrying(work)
-
-    def _renew(self) -> bool:
-        return self._credentials.renew()
-
     def _signed(
         self, method: str, key: str = "", *, query: Mapping[str, str] = NONE, headers: Mapping[str, str] = NONE
     ) -> Signed:
         return Signed(Request(method, self._name, key, query, headers), self._region)
 
     def _send(self, signed: Signed, name: str, more: Mapping[str, str] = NONE) -> urllib3.BaseHTTPResponse:
-        """Ask once, with `more` headers; return the answer, whose status is 2xx.
+        """Ask with `more` headers, once more where other credentials can be had; return the answer: its status is 2xx.
 
         Who asks for a key was told that it is there.
         """
+        keys = self._keys()
+        try:
+            return self._send_once(signed, keys, name, more)
+        except Denied:
+            if not self._credentials.renew(keys):
+                raise
+        return self._send_once(signed, self._keys(), name, more)
+
+    def _send_once(
+        self, signed: Signed, keys: Keys | None, name: str, more: Mapping[str, str]
+    ) -> urllib3.BaseHTTPResponse:
         asked = signed.request
-        headers = {**_ALWAYS, **signed.headers(self._keys(), time.time()), **more}
+        headers = {**_ALWAYS, **signed.headers(keys, time.time()), **more}
         query = f"?{urlencode(asked.query, quote_via=quote)}" if asked.query else ""
         url = f"{self._root}/{quote(asked.key, safe='')}{query}"
         response = self._pools.send(f"OSS {self._host}", asked.method, url, headers)
@@ -221,18 +240,19 @@ class OssSource:
 
     def _keys(self) -> Keys | None:
         keys = self._credentials.keys()
-        shown = keys.key_id + keys.token if keys else ""
-        if not (shown.isascii() and shown.isprintable()):
-            raise Denied(self._credentials.origin, why="the AccessKey or its token holds characters that none has")
+        held = keys.key_id + keys.secret + keys.token if keys else ""
+        if not (held.isascii() and held.isprintable()):
+            why = "the AccessKey, its secret or its token holds characters that none has"
+            raise Denied(self._credentials.origin, why=why)
         return keys
 
     def _problem(self, name: str, response: urllib3.BaseHTTPResponse, *, of_entry: bool) -> ModelctlError:
         """Explain an error of OSS by its code. Source: OSS, "Error responses"; its StringToSign is not quoted."""
         status, details = response.status, parse_error(drain(response), response.headers)
         code, message = details.get("Code", ""), details.get("Message", "")
-        request_id = response.headers.get("x-oss-request-id", "")
+        request_id = response.headers.get("x-oss-request-id", "")[:100]
         why = f"OSS answered {status} {code}".rstrip()
-        why += (f": {message[:300]}" if message else "") + (f" ({request_id})" if request_id else "")
+        why += (f": {message}" if message else "") + (f" ({request_id})" if request_id else "")
         if code == "NoSuchBucket":
             return NotFound(
                 f"bucket {self._name}", why=why, hint="check the bucket's name, and its region in --endpoint"
@@ -247,7 +267,7 @@ class OssSource:
 
     def _advice(self, code: str, message: str, details: Mapping[str, str]) -> str:
         """Say what to do about a refusal."""
-        if details.get("Endpoint"):
+        if _HOST.fullmatch(details.get("Endpoint", "")):
             return f"--endpoint {details['Endpoint']}"
         for words, advice in _ADVICE.items():
             if words == code or words in message.lower():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -29,8 +30,21 @@ def test_other_actions_are_named_by_commit() -> None:
 
 
 def test_what_the_action_installs_is_locked() -> None:
-    root = (STEPS / "github/../../..").resolve()
-    assert (root, (root / "requirements/runtime.txt").is_file()) == (ROOT, True)
+    (script,) = [step["run"] for step in SCRIPTS if step["id"] == "install"]
+    installs = re.findall(r'^ *"\$\{pip\[@\]\}" (.*)$', script, re.MULTILINE)
+    files = re.findall(r'"\$root/(.*?)"', script)
+    assert (STEPS / "github/../../..").resolve() == ROOT
+    assert [line.split()[:2] for line in installs] == [
+        ["--require-hashes", "--requirement"],
+        ["--no-deps", "--no-build-isolation"],
+    ]
+    assert [(ROOT / name).is_file() for name in files] == [True, True]
+
+
+def test_what_builds_it_is_locked() -> None:
+    """Where no build is isolated, what it requires has to be there."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert (ROOT / "requirements/build.in").read_text().split() == wanted
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])

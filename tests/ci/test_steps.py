@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import pytest
 
 from tests.ci.platforms import PATH, PLATFORMS, STEP, Ended, Platform
 from tests.cli.program import run
+from tests.fakes.docker_config import HELPER, install, write
 from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.registries import Registry, registry
 from tests.fakes.token_server import token_server
@@ -309,6 +311,18 @@ class TestLogin:
             *platform.folder.rglob("config.json"),
         ] == []
 
+    def test_no_helper_that_the_config_names_gets_it(
+        self, platform: Platform, given: dict[str, str], packed: tuple[str, str], tmp_path: Path
+    ) -> None:
+        config = tmp_path / "docker/config.json"
+        config.parent.mkdir()
+        write(config, credsStore="test", credHelpers={given["registry"]: "test"})
+        install(tmp_path, "test", HELPER.format(kept=str(tmp_path / "keychain.json")))
+        variables = {"DOCKER_CONFIG": str(config.parent), "PATH": f"{tmp_path}:{PATH}"}
+        done = platform.run(given, variables)
+        assert (done.status, done.outputs["digest"]) == (0, packed[1])
+        assert (tmp_path / "keychain.json").exists() is False
+
     def test_a_wrong_password_ends_it(self, platform: Platform, given: dict[str, str]) -> None:
         done = platform.run({**given, "password": "wr0ng-one"}, {})
         assert (
@@ -346,3 +360,23 @@ def test_a_signal_is_passed_on_and_told(bucket: Place, plain: Registry, reposito
     assert (step.returncode, "terminated: " in said) == (143, True)
     assert "pack: interrupted" in (tmp_path / "modelctl-report/summary.md").read_text()
     assert not tagged(f"{plain.host}/{repository}:v1")
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_the_login_leaves_no_password(
+    shell: str, number: signal.Signals, status: int, packed: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        login = {"MODELCTL_REGISTRY": host, "MODELCTL_USERNAME": USER, "MODELCTL_PASSWORD": PASSWORD}
+        environ = {"PATH": PATH, "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp"), **login}
+        with subprocess.Popen([shell, STEP, "push", packed[0], f"{host}/m:v1"], cwd=tmp_path, env=environ) as step:
+            connection, _ = silent.accept()
+            with connection:
+                step.send_signal(number)
+                step.wait()
+    assert (step.returncode, [*(tmp_path / "tmp").iterdir()]) == (status, [])
+    assert f"ended with {status}" in (tmp_path / "modelctl-report/summary.md").read_text()
+    assert f"MODELCTL_STATUS={status}\n" in (tmp_path / "modelctl-report/outputs.env").read_text()

@@ -109,3 +109,15 @@ def test_a_wrong_crc32_leaves_no_manifest(broken: Path) -> None:
     run("pack", broken / "model", f"oci:{broken}/new", "--crc32-file", broken / "wrong.txt")
     blobs = [path.read_bytes() for path in (broken / "new" / "blobs" / "sha256").iterdir()]
     assert [blob for blob in blobs if b"schemaVersion" in blob] == []
+
+
+TOO_LONG = "/" + 5000 * "a"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["node warm {}", "pack {} oci:store", "crc32 {}", "node rm --root {} sha256:" + 64 * "0", "inspect oci:{}"],
+)
+def test_a_path_that_no_file_system_takes_is_an_error_of_the_user(command: str) -> None:
+    ended = run(*command.format(TOO_LONG).split())
+    assert (ended.returncode, "File name too long" in ended.stderr, "internal" in ended.stderr) == (13, True, False)

@@ -66,3 +66,7 @@ def test_the_version_is_printed() -> None:
 def test_a_completion_script_is_printed() -> None:
     ended = run("--show-completion", "bash", SHELL="/bin/bash")
     assert (ended.returncode, "complete " in ended.stdout) == (0, True)
+
+
+def test_the_help_of_pack_offers_no_name_that_pack_refuses() -> None:
+    assert ("Without: the source" in helped("pack")[0], "Without: the source" in helped("push")[0]) == (False, True)

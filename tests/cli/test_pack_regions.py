@@ -92,6 +92,7 @@ def test_when_some_fail_the_status_is_9_and_they_are_named_with_the_next_step(pa
         ("oci:./there:v1", "--regions", "a", "--to", "m"),
         ("oci:./there:v1", "--to", "m"),
         ("oci:./there:v1", "--bandwidth", "2Gbit"),
+        ("oci:./there:v1", "--concurrency", "2"),
         ("--regions", "a"),
         ("--regions", "a", "--to", "m", "--bandwidth", "fast"),
         ("--regions", "nowhere", "--to", "m"),

@@ -135,6 +135,7 @@ def test_a_password_is_not_printed(config: Path, guarded: Registry, push: Any, r
         (),
         ("oci:./there:v1", "--regions", "a", "--to", "m"),
         ("oci:./there:v1", "--dry-run"),
+        ("oci:./there:v1", "--concurrency", "2"),
         ("--regions", "a", "--to", "m", "--bandwidth", "fast"),
         ("--regions", "nowhere", "--to", "m"),
         ("--regions", "a", "--to", "registry.example/m:v1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from modelctl.cli.summary import code, fence
 from tests.cli.program import run
+from tests.fakes.registries import Registry
 
 
 @pytest.fixture
@@ -34,6 +36,30 @@ def test_each_layout_has_its_reference(model: Path, references: Path, tmp_path: 
         "pack", model, f"oci:{tmp_path}/s:v1", "--layout", "image,modelpack", "--refs-file", references
     ).stdout
     assert (references.read_text(), len(printed.splitlines())) == (printed, 2)
+
+
+def test_each_layout_has_its_reference_in_each_region(
+    model: Path, references: Path, plain: Registry, repository: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text("".join(f'[regions.{name}]\nregistry = "{plain.host}"\nnamespace = "{name}"\n' for name in "ab"))
+    into = ("--regions", "all", "--to", f"{repository}:v1", "--layout", "image,modelpack")
+    ended = run("pack", model, *into, "--refs-file", references, "-o", "json", MODELCTL_CONFIG=str(config))
+    digests = [one["digest"] for one in json.loads(ended.stdout)["packed"]["artifacts"]]
+    assert references.read_text().split() == [
+        f"{plain.host}/{name}/{repository}@{digest}" for name in "ab" for digest in digests
+    ]
+
+
+def test_a_push_that_fails_later_says_what_is_there(
+    store: str, summary: Path, references: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    places = (f"oci:{tmp_path}/s:v1", f"oci:{tmp_path}/file:v1")
+    ended = run("push", f"{store}:v1", *places, "--summary", summary, "--refs-file", references)
+    (reference,) = references.read_text().split()
+    assert (ended.returncode != 0, reference.partition("@")[0]) == (True, f"oci:{tmp_path}/s")
+    assert f"| `{reference}` | `v1` |" in summary.read_text()
 
 
 def test_a_push_says_what_was_sent(store: str, summary: Path, tmp_path: Path) -> None:

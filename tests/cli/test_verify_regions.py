@@ -99,7 +99,13 @@ def test_repaired_is_right(two: Two, verify: Verify) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [("--repair",), ("--from", "oci:./s:v1"), ("--regions", "all", "--against", "oci:./s:v1"), ("--regions", "mars")],
+    [
+        ("--repair",),
+        ("--from", "oci:./s:v1"),
+        ("--concurrency", "2"),
+        ("--regions", "all", "--against", "oci:./s:v1"),
+        ("--regions", "mars"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(two: Two, flags: tuple[str, ...]) -> None:
     assert two.run("verify", NAME, *flags).returncode == 2

@@ -72,8 +72,7 @@ class TestEnvironment:
 
     def test_there_is_nothing_else_to_try_after_a_refusal(self) -> None:
         found = find_credentials(NO_ACCESS, OSS_ENVIRONMENT)
-        found.keys()
-        assert not found.renew()
+        assert not found.renew(found.keys())
 
 
 class TestSecretFolder:
@@ -98,6 +97,12 @@ class TestSecretFolder:
         found.keys()
         write_secret(tmp_path, {"akId": "new", "akSecret": "new"})
         assert found.keys() == Keys("new", "new", until=0)
+
+    def test_files_that_changed_are_other_keys_for_all_who_were_refused(self, tmp_path: Path) -> None:
+        found = find_credentials(SourceAccess(secret_dir=str(write_secret(tmp_path, self.FILES[0]))), {})
+        refused = found.keys()
+        write_secret(tmp_path, {"akId": "new", "akSecret": "new"})
+        assert [found.renew(refused), found.renew(refused)] == [True, True]
 
     @pytest.mark.parametrize("files", [{}, {"akId": "id"}, {"akId": "id", "akSecret": ""}], ids=len)
     def test_a_folder_without_them_is_an_error(self, tmp_path: Path, files: dict[str, str]) -> None:
@@ -176,8 +181,13 @@ class TestPod:
 
     def test_after_a_refusal_there_are_other_keys(self, cloud: Aliyun, tmp_path: Path) -> None:
         found = find_credentials(NO_ACCESS, pod(cloud, tmp_path))
-        found.keys()
-        assert found.renew()
+        assert found.renew(found.keys())
+
+    def test_of_those_who_were_refused_at_once_one_fetches_other_keys(self, cloud: Aliyun, tmp_path: Path) -> None:
+        found = find_credentials(NO_ACCESS, pod(cloud, tmp_path))
+        refused = found.keys()
+        assert [found.renew(refused) for _ in range(4)] == [True] * 4
+        assert len(cloud.given) == 2
 
     def test_a_token_that_was_replaced_is_read_again(self, cloud: Aliyun, tmp_path: Path) -> None:
         cloud.life_s = 0
@@ -235,7 +245,7 @@ class TestInstance:
 
     def test_on_another_machine_a_stranger_asks(self) -> None:
         found = find_credentials(NO_ACCESS, {METADATA: "http://127.0.0.1:1"})
-        assert (found.keys(), found.origin, found.renew()) == (None, "nowhere: none were found", False)
+        assert (found.keys(), found.origin, found.renew(None)) == (None, "nowhere: none were found", False)
 
     def test_it_can_be_left_unasked(self, cloud: Aliyun) -> None:
         assert find_credentials(NO_ACCESS, instance(cloud) | PLAIN).keys() is None

@@ -109,8 +109,14 @@ class TestPages:
     def test_entities_that_grow_are_no_listing(self) -> None:
         entities = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 100}">' for n in range(9))
         bomb = f'<!DOCTYPE x [<!ENTITY e0 "eeee">{entities}]>'.encode() + page(key="&e9;")
-        with pytest.raises(ValueError, match="not XML"):
+        with pytest.raises(ValueError, match="DOCTYPE"):
             parse_page(bomb)
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_a_listing_has_no_dtd(self, encoding: str) -> None:
+        text = '<!DOCTYPE x [<!ENTITY e "abc">]>' + page(key="&e;").decode()
+        with pytest.raises(ValueError, match="DOCTYPE"):
+            parse_page(text.encode(encoding))
 
 
 class TestErrors:
@@ -120,6 +126,12 @@ class TestErrors:
         assert parse_error(body, {}) == read
         assert parse_error(b"", {"x-oss-err": base64.b64encode(body).decode()}) == read
 
-    @pytest.mark.parametrize("body", [b"", b"<html/>", b"<Error><Code>", b"no"])
+    def test_of_long_texts_it_is_the_beginning_in_a_line(self) -> None:
+        body = f"<Error><Code>{'x' * 1000}</Code><Endpoint>a\n b</Endpoint></Error>".encode()
+        assert parse_error(body, {}) == {"Code": "x" * 300, "Endpoint": "a b"}
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"<html/>", b"<Error><Code>", b"no", b"<!DOCTYPE Error><Error><Code>x</Code></Error>"]
+    )
     def test_what_is_none_says_nothing(self, body: bytes) -> None:
         assert parse_error(body, {"x-oss-err": "?"}) == {}

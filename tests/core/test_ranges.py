@@ -1,6 +1,7 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,9 @@ from modelctl.core.ranges import RangeBlob
 from modelctl.core.retry import ATTEMPTS
 from tests.fakes.fault_proxy import Fault as Strike
 from tests.fakes.fault_proxy import fault_proxy
+from tests.fakes.forward_proxy import forward_proxy
 from tests.fakes.oss import Fault, Oss, oss
+from tests.fakes.registries import make_certificate, server_context
 from tests.models import noise
 
 DATA = noise(3_000_000, "ranges")
@@ -24,12 +27,10 @@ def server() -> Iterator[Oss]:
         yield server
 
 
-def blob_at(host: str, size: int = len(DATA), renew: Callable[[], bool] = lambda: False) -> RangeBlob:
+def blob_at(host: str, size: int = len(DATA)) -> RangeBlob:
     pools = Pools(SILENCE_S)
     url = f"http://{host}/bucket/file"
-    return RangeBlob(
-        "file 'x'", size, lambda range_: pools.send("it", "GET", url, {"Range": range_}), renew=renew, hint="log in"
-    )
+    return RangeBlob("file 'x'", size, lambda range_: pools.send("it", "GET", url, {"Range": range_}), hint="log in")
 
 
 def host_of(server: Oss) -> str:
@@ -85,6 +86,11 @@ class TestGoingOn:
             read(blob_at(host_of(server)))
         assert len(server.requests) == ATTEMPTS
 
+    def test_attempts_that_bring_bytes_do_not_count(self, server: Oss) -> None:
+        server.faults = [Fault("file", cut=300_000, times=ATTEMPTS + 2)]
+        assert read(blob_at(host_of(server))) == DATA
+        assert len(server.requests) == ATTEMPTS + 3
+
     def test_who_asks_for_too_long_a_wait_is_not_waited_for(self, server: Oss) -> None:
         server.faults = [Fault("file", status=503, headers={"Retry-After": "3600"})]
         with pytest.raises(Unavailable):
@@ -110,16 +116,6 @@ class TestRefusals:
         with pytest.raises(Denied, match="try: log in"):
             read(blob_at(host_of(server)))
         assert len(server.requests) == 1
-
-    def test_after_a_refusal_other_credentials_are_tried_once(self, server: Oss) -> None:
-        server.faults = [Fault("file", cut=1000), Fault("file", status=403)]
-        assert read(blob_at(host_of(server), renew=lambda: True)) == DATA
-
-    def test_a_second_refusal_is_final(self, server: Oss) -> None:
-        server.faults = [Fault("file", status=403, times=9)]
-        with pytest.raises(Denied):
-            read(blob_at(host_of(server), renew=lambda: True))
-        assert len(server.requests) == 2
 
     @pytest.mark.parametrize(
         "strike",
@@ -150,7 +146,36 @@ class TestRefusals:
             read(blob_at(proxy.host), size=1)
 
 
+class TestTlsProxy:
+    """A proxy that is itself spoken to over TLS."""
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize("trust", ["ca_file", "insecure"])
+    def test_a_file_is_read_through_it(
+        self, server: Oss, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, trust: str
+    ) -> None:
+        certificate = make_certificate(tmp_path)
+        context = server_context(tmp_path)
+        pools = Pools(5, ca_file=str(certificate)) if trust == "ca_file" else Pools(5, insecure=True)
+        url = f"{scheme}://127.0.0.1/bucket/file"
+        with (
+            fault_proxy(host_of(server), tls=context) as secure,
+            forward_proxy(secure.host if scheme == "https" else host_of(server), tls=context) as proxy,
+        ):
+            monkeypatch.setenv(f"{scheme}_proxy", proxy.url)
+            blob = RangeBlob("x", len(DATA), lambda range_: pools.send("x", "GET", url, {"Range": range_}))
+            assert read(blob) == DATA
+            assert len(proxy.requests) == 1
+
+
 class TestClosing:
+    def test_afterwards_nothing_is_asked(self, server: Oss) -> None:
+        blob = blob_at(host_of(server))
+        blob.close()
+        with pytest.raises(BadAnswer, match="closed while it was read"):
+            read(blob)
+        assert server.requests == []
+
     def test_it_ends_a_read_that_stalls(self, server: Oss) -> None:
         server.faults = [Fault("file", stall=1000, times=99)]
         pools = Pools(60)

@@ -1,13 +1,16 @@
+import itertools
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+import urllib3
 
 from modelctl.core.chunks import BUFFER, CHUNK, feed
 from modelctl.core.errors import ChecksumMismatch, Unavailable
 from modelctl.core.http import Pools
-from modelctl.core.ranges import RangeBlob
+from modelctl.core.ranges import RangeBlob, Stream
 from modelctl.core.readahead import ReadAhead
 from tests.fakes.memory import MemoryBlob
 from tests.fakes.oss import Fault, Oss, oss
@@ -152,6 +155,21 @@ class TestFailures:
         ahead.close()
         assert threads() == 0
 
+    def test_a_reader_that_waits_is_stopped_by_its_check(self, server: Oss) -> None:
+        server.faults = [Fault(stall=1000, times=99)]
+
+        def check() -> None:
+            raise InterruptedError
+
+        with closing(ReadAhead(remote(server), PART, 2, check=check)) as ahead, pytest.raises(InterruptedError):
+            ahead.read_into(0, memoryview(bytearray(PART)))
+
+    def test_a_check_that_is_content_lets_it_wait(self, server: Oss) -> None:
+        let_go = threading.Event()
+        server.faults = [Fault("bytes=0-", before=let_go.wait)]
+        with closing(ReadAhead(remote(server), PART, 2, check=let_go.set)) as ahead:
+            assert fed(ahead) == DATA
+
     def test_a_reader_that_stalls_ends_when_another_thread_closes(self, server: Oss) -> None:
         server.faults = [Fault(stall=1000, times=99)]
         ahead = ReadAhead(remote(server), PART, 2)
@@ -173,6 +191,49 @@ def test_slow_connections_add_up() -> None:
     assert wall_s < size / 8e6 / 2
 
 
+class Counted(RangeBlob):
+    """A remote file that knows how many bytes of it arrived, and which ranges were asked for."""
+
+    def __init__(self, server: Oss, size: int) -> None:
+        super().__init__("x", size, self._send)
+        self.server, self.pools = server, Pools(60)
+        self.arrived: list[int] = []
+        self.ranges: list[tuple[int, int]] = []
+
+    def _send(self, range_: str) -> urllib3.BaseHTTPResponse:
+        first, _, last = range_.removeprefix("bytes=").partition("-")
+        self.ranges.append((int(first), int(last) + 1))
+        self.on_ask(int(last) + 1 - int(first))
+        return self.pools.send("x", "GET", f"{self.server.url}/bucket/file", {"Range": range_})
+
+    def on_ask(self, size: int) -> None:
+        """Called before a range is asked for."""
+
+    def stream(self, start: int, end: int) -> Stream:
+        arrived = self.arrived
+
+        class Counting(Stream):
+            def read_into(self, buffer: memoryview) -> None:
+                super().read_into(buffer)
+                arrived.append(len(buffer))
+
+        return Counting(self, start, end)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many bytes are in memory."""
+        while sum(self.arrived) < min(count, self.size):
+            time.sleep(0.001)
+        time.sleep(0.005)
+
+
+class SlowRuns(Counted):
+    """From the first long run on its server is slow."""
+
+    def on_ask(self, size: int) -> None:
+        if size >= 8 * PART:
+            self.server.bandwidth = 20e6
+
+
 class TestRuns:
     SIZE = 64 * PART
 
@@ -183,13 +244,13 @@ class TestRuns:
             yield server
 
     def fed(self, server: Oss, connections: int) -> bytes:
-        """Read it all, no part before the server has sent what memory holds."""
-        ahead = ReadAhead(remote(server, self.SIZE), PART, connections)
+        """Read it all, no part before memory is full."""
+        blob = Counted(server, self.SIZE)
+        ahead = ReadAhead(blob, PART, connections)
         data = bytearray(self.SIZE)
         for at in range(0, self.SIZE, PART):
-            while at and server.sent < min(self.SIZE, at + (connections - 1) * PART):
-                time.sleep(0.001)
-            time.sleep(0.005)
+            if at:
+                blob.wait_for(at + (connections - 1) * PART)
             ahead.read_into(at, memoryview(data)[at : at + PART])
         ahead.close()
         return bytes(data)
@@ -207,6 +268,22 @@ class TestRuns:
         server.latency_s = 0.02
         assert fed(ReadAhead(remote(server, self.SIZE), PART, 4)) == server.buckets["bucket"]["file"].data
         assert server.busiest >= 3
+
+    def test_a_reader_that_waits_has_what_is_left_of_a_run_read_by_others(self, server: Oss) -> None:
+        blob = SlowRuns(server, self.SIZE)
+        data = bytearray(self.SIZE)
+        at = 0
+        with closing(ReadAhead(blob, PART, 2)) as ahead:
+            while at < self.SIZE and not server.bandwidth:
+                ahead.read_into(at, memoryview(data)[at : at + PART])
+                at += PART
+                blob.wait_for(at + PART)
+            ahead.read_into(at, memoryview(data)[at:])
+            while server.serving:
+                time.sleep(0.001)
+        assert data == server.buckets["bucket"]["file"].data
+        assert any(begin < run_end for (_, run_end), (begin, _) in itertools.pairwise(blob.ranges))
+        assert server.sent < sum(end - begin for begin, end in blob.ranges)
 
     def test_closing_in_the_midst_of_a_run_hangs_up(self, server: Oss) -> None:
         blob = remote(server, self.SIZE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,11 +27,12 @@ class ForwardProxy:
 
 
 @contextmanager
-def forward_proxy(upstream: str, password: str = "") -> Iterator[ForwardProxy]:
-    """Run a proxy that takes everything to `upstream` (`host:port`) until the `with` ends."""
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    listener.daemon_threads = True
-    proxy = ForwardProxy(f"http://127.0.0.1:{listener.server_port}", upstream, password)
+def forward_proxy(upstream: str, password: str = "", *, tls: ssl.SSLContext | None = None) -> Iterator[ForwardProxy]:
+    """Run a proxy that takes everything to `upstream` (`host:port`) until the `with` ends; with `tls` it speaks TLS."""
+    listener = _Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    if tls:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
+    proxy = ForwardProxy(f"{'https' if tls else 'http'}://127.0.0.1:{listener.server_port}", upstream, password)
     listener.RequestHandlerClass = type("Handler", (_Handler,), {"proxy": proxy})
     thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
     thread.start()
@@ -40,6 +42,13 @@ def forward_proxy(upstream: str, password: str = "") -> Iterator[ForwardProxy]:
         listener.shutdown()
         thread.join()
         listener.server_close()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients hang up, and do not trust certificates."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -155,6 +155,14 @@ class TestThreeRegions:
 
         assert (digests(f"{repository}:v1", THREE), source.sent() <= size + HEADERS) == ([digest] * 3, True)
 
+    def test_one_at_a_time_the_others_wait_until_it_is_their_turn(
+        self, three: Settings, repository: str, source: Place
+    ) -> None:
+        watcher = Notes()
+        pack(source.url, f"{repository}:v1", watcher=watcher, into={"concurrency": 1})
+
+        assert watcher.states == [(name, state) for name in THREE for state in ("Sending", "Pushed")]
+
     def test_a_file_that_is_not_what_is_stated_leaves_no_tag(
         self, three: Settings, repository: str, source: Place, tmp_path: Path
     ) -> None:
@@ -209,6 +217,16 @@ class TestOneFails:
 
         assert source.sent() <= 2 * size
 
+    def test_what_the_next_one_reads_again_is_counted(
+        self, settings: Settings, plain: Registry, repository: str, source: Place
+    ) -> None:
+        with ExitStack() as stack:
+            failing(stack, settings, plain, Fault("^PATCH", "status", status=400, times=9999))
+            settings.add("open", plain.host, namespace="open")
+            report, _ = pack(source.url, f"{repository}:v1", "bad", "open", into={"concurrency": 1})
+
+        assert source.sent() - HEADERS <= report.read <= source.sent()
+
     def test_once_it_lives_the_same_command_finishes_it(
         self, three: Settings, plain: Registry, repository: str, source: Place, digest: str
     ) -> None:
@@ -253,14 +271,38 @@ class TestOneFails:
         assert source.sent() == 0
 
 
-def test_when_all_fail_they_are_all_named(settings: Settings, source: Place) -> None:
-    with ExitStack() as stack:
-        for name in ("a", "b"):
-            settings.add(name, stack.enter_context(recorder(403)).host)
-        with pytest.raises(Denied) as caught:
-            pack(source.url, "m:v1")
+class TestAllFail:
+    def test_each_says_what_with(self, settings: Settings, source: Place) -> None:
+        with ExitStack() as stack:
+            for name, status in {"a": 403, "b": 404}.items():
+                refused = Fault("^POST", "status", status=status, times=9999)
+                settings.add(name, stack.enter_context(fault_proxy(_registry(stack), refused)).host)
+            settings.add("c", "localhost:1", 'password_file = "/nowhere/password"', 'username = "alice"')
+            report, errors = pack(source.url, "m:v1")
 
-    assert [f"{name}: " in caught.value.why for name in ("a", "b")] == [True, True]
+        assert [(one.state, one.code, one.seconds > 0, one.tagged) for one in report.regions] == [
+            ("Failed", "denied", True, False),
+            ("Failed", "not-found", True, False),
+            ("Failed", "not-found", False, False),
+        ]
+        assert {name: type(error) for name, error in errors.items()} == {"a": Denied, "b": NotFound, "c": NotFound}
+
+    def test_nothing_is_said_to_be_packed(self, settings: Settings, source: Place) -> None:
+        with ExitStack() as stack:
+            settings.add("a", stack.enter_context(recorder(403)).host)
+            report, _ = pack(source.url, "m:v1")
+
+        assert (report.digest, report.packed.artifacts, report.packed.files, report.size > 0) == ("", [], 0, True)
+
+    def test_a_dry_run_says_so_too(self, settings: Settings, source: Place) -> None:
+        settings.add("a", "localhost:1", 'password_file = "/nowhere/password"', 'username = "alice"')
+        found = pack(source.url, "m:v1", dry_run=True, into={"dry_run": True})
+
+        assert states(found) == {"a": "Failed"}
+
+
+def _registry(stack: ExitStack) -> str:
+    return stack.enter_context(memory_registry()).host
 
 
 def test_no_credential_reaches_another_region(settings: Settings, source: Place) -> None:
@@ -269,9 +311,9 @@ def test_no_credential_reaches_another_region(settings: Settings, source: Place)
         hosts = {name: stack.enter_context(recorder(401, headers=challenge)) for name in ("a", "b", "c")}
         for name, host in hosts.items():
             settings.add(name, host.host, f'username = "{name}"', f'password = "of-{name}"')
-        with pytest.raises(Denied):
-            pack(source.url, "m:v1")
+        _, errors = pack(source.url, "m:v1")
 
+    assert {type(error) for error in errors.values()} == {Denied}
     own = {name: "Basic " + base64.b64encode(f"{name}:of-{name}".encode()).decode() for name in hosts}
     assert {name: set(host.authorizations) for name, host in hosts.items()} == {name: {"", own[name]} for name in hosts}
 

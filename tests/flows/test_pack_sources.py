@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -190,6 +191,19 @@ class TestAnotherVersion:
         place.server.on_request = lambda line: place.put(NEW) if LARGE in line else None
 
         assert pack_model(place.url, store, cache=False).artifacts[0].digest == expected
+
+
+def test_a_layer_that_waits_for_its_source_ends_when_another_one_fails(bucket: tuple[Place, Oss], store: Path) -> None:
+    place, server = bucket
+    place.put({f"{name}.safetensors": shard({"w": noise(14 << 20, name)}) for name in ("silent", "gone")})
+    waiting = threading.Event()
+    part = f"bytes=0-{(4 << 20) - 1}"
+    server.faults += [
+        Fault(f"silent.safetensors {part}", before=waiting.set, stall=0, times=99),
+        Fault(f"gone.safetensors {part}", before=lambda: waiting.wait(30), status=404),
+    ]
+    with pytest.raises(ChecksumMismatch, match="gone"):
+        pack_model(place.url, store, memory=16 << 20, jobs=2)
 
 
 class TestNames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,16 +16,20 @@ from modelctl.core.access import Access
 from modelctl.core.config import load_config
 from modelctl.core.errors import ChecksumMismatch, Conflict, ModelctlError, NotFound, Unavailable, UsageProblem
 from modelctl.core.progress import Progress
+from modelctl.core.protocols import Store
 from modelctl.core.reference import parse_reference
 from modelctl.core.types import digest_of
+from modelctl.flows.good_copies import GoodCopies, Holder
 from modelctl.flows.push_regions import push_regions
 from modelctl.flows.region_jobs import RegionOptions
 from modelctl.flows.region_report import Watcher
 from modelctl.flows.regions import place
-from modelctl.flows.stores import open_store
+from modelctl.flows.stores import open_artifact, open_store
 from modelctl.flows.tags import list_tags
 from modelctl.flows.verify_region import BadBlob, RegionVerdict
 from modelctl.flows.verify_regions import RegionsVerdict, VerifyOptions, verify_regions
+from modelctl.flows.workers import Stopped
+from tests.conformance.stores import put_manifest
 from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.memory_registry import memory_registry
 from tests.fakes.registries import Registry, registry
@@ -116,6 +121,11 @@ def bad(found: Found, region: str) -> list[BadBlob]:
     return next(row.bad for row in found[0].regions if row.region == region)
 
 
+def opened(name: str, region: str) -> Store:
+    reference, access = place(name, region, load_config(), IMPATIENT)
+    return open_store(reference, access)
+
+
 def list_of_tags(place: str) -> list[str]:
     return [tag.tag for tag in list_tags(parse_reference(place), IMPATIENT)]
 
@@ -184,7 +194,8 @@ def test_a_shard_of_another_size_is_found_without_reading_it(three: Three) -> No
 
 @pytest.mark.parametrize("kind", ["config", "table", "manifest"])
 def test_a_bad_document_is_named_and_the_rest_is_looked_at(three: Three, kind: str) -> None:
-    flip(three.document("open", kind), 300)
+    document = three.document("open", kind)
+    flip(document, document.read_bytes().find(b"sha256:") + 20)
     flip(three.blob("open"), OFFSET)
     found = verified(three.name, depth="crc")
 
@@ -432,9 +443,51 @@ def test_what_is_named_by_digest_gets_no_tag(three: Three, plain: Registry, tmp_
 def test_what_is_attached_comes_along(three: Three, plain: Registry) -> None:
     three.settings.add("empty", plain.host, namespace="empty")
     verified(three.name, depth="size", repair=True)
-    reference, access = place(three.name, "empty", load_config(), IMPATIENT)
 
-    assert len(open_store(reference, access).referrers(tags_of(three.store)["v1"])) == 1  # type: ignore[arg-type]
+    assert len(opened(three.name, "empty").referrers(tags_of(three.store)["v1"])) == 1  # type: ignore[arg-type]
+
+
+def test_signatures_come_along_for_what_is_named_by_digest(three: Three, plain: Registry) -> None:
+    three.settings.add("empty", plain.host, namespace="empty")
+    digest = tags_of(three.store)["v1"]
+    signature = f"{digest.replace(':', '-')}.sig"
+    store = opened(three.name, "open")
+    store.tag(put_manifest(store, b"signed"), signature)
+    name = three.name.removesuffix(":v1")
+    verified(f"{name}@{digest}", depth="size", repair=True)
+
+    assert signature in opened(name, "empty").tags()
+
+
+class Seen(Progress):
+    """Keeps how much each part of a job moved [bytes]."""
+
+    def __init__(self) -> None:
+        self.moved: Counter[str] = Counter()
+
+    def advance(self, name: str, size: int) -> None:
+        self.moved[name] += size
+
+
+def test_a_copy_is_proved_in_a_part_of_the_job(three: Three) -> None:
+    """So it ends with the job."""
+    three.blob("token").unlink()
+    seen = Seen()
+    wanted = VerifyOptions(access=IMPATIENT, depth="size", repair=True)
+    verify_regions(three.name, ("open", "token"), wanted, seen, lambda _row: None)
+
+    assert seen.moved[f"token: a good copy of {SHARD}"] == three.blob("open").stat().st_size
+
+
+def test_the_proof_of_a_copy_ends_when_it_is_told_to(packed: Path) -> None:
+    store, artifact = open_artifact(parse_reference(f"oci:{packed}:v1"), IMPATIENT)
+    holder = Holder("here", parse_reference(f"oci:{packed}:v1"), IMPATIENT, store, artifact)
+
+    def stop(_size: int) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        GoodCopies([holder]).find(artifact.manifest.layers[0], stop)
 
 
 def test_a_tag_is_not_moved(three: Three, tmp_path: Path) -> None:

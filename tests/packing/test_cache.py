@@ -17,6 +17,7 @@ from typing import IO
 import msgspec
 import pytest
 
+from modelctl.core.chunks import CHUNK
 from modelctl.core.types import Entry, FileRow, Form, digest_of
 from modelctl.packing import form
 from modelctl.packing.cache import CachedLayer, Remembered, cache_folder, may_keep, open_cache
@@ -35,7 +36,7 @@ def sealed(path: str = "a.safetensors", content: bytes = b"x", chunks: int = 2) 
     digest = digest_of(content)
     row = FileRow(
         path=path,
-        size=10,
+        size=chunks * CHUNK,
         layer=digest,
         offset=4096,
         crc32=2**32 - 1,
@@ -141,6 +142,13 @@ def test_what_was_kept_last_is_found(kept: Remembered) -> None:
 
 def test_a_row_that_rotted_is_not_found(kept: Remembered) -> None:
     edit("UPDATE layers SET value = substr(value, 1, length(value) - 5) || x'00' || substr(value, -4)")
+    assert found(planned()) is None
+
+
+def test_one_that_lacks_the_hash_of_a_chunk_is_not_found(kept: Remembered) -> None:
+    (row,) = kept.rows
+    short = msgspec.structs.replace(kept, rows=(msgspec.structs.replace(row, chunks=row.chunks[32:]),))
+    keep(planned(), short)
     assert found(planned()) is None
 
 

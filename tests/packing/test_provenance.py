@@ -75,6 +75,25 @@ def test_a_statement_is_read_back_as_it_was(provenance: Provenance) -> None:
     assert parse_provenance(render_provenance(provenance, SUBJECT), SUBJECT) == ordered(provenance)
 
 
+@pytest.mark.parametrize(
+    ("origin", "uri"),
+    [
+        ("oss://bucket/qwen/", "oss://bucket/qwen/a%20b/%25.json"),
+        ("oss://bucket/", "oss://bucket/a%20b/%25.json"),
+        ("oss://bucket/my %41/é?#/", "oss://bucket/my%20%2541/%C3%A9%3F%23/a%20b/%25.json"),
+        ("hf://Qwen/Qwen3-8B", "hf://Qwen/Qwen3-8B/a%20b/%25.json"),
+        ("file:///home/me/my model/", "file:my%20model/a%20b/%25.json"),
+    ],
+)
+def test_the_uri_of_a_file_is_that_of_its_source_and_its_path(origin: str, uri: str) -> None:
+    files = (Entry(path="a b/%.json", size=1, version="v"),)
+    provenance = msgspec.structs.replace(FROM_HUB, origin=Origin(url=origin), files=files)
+    raw = render_provenance(provenance, SUBJECT)
+
+    assert json.loads(raw)["predicate"]["buildDefinition"]["resolvedDependencies"][1]["uri"] == uri
+    assert parse_provenance(raw, SUBJECT).files[0].path == "a b/%.json"
+
+
 @given(provenance=provenances)
 def test_the_order_of_the_files_does_not_matter(provenance: Provenance) -> None:
     turned = msgspec.structs.replace(provenance, files=provenance.files[::-1])

@@ -63,3 +63,16 @@ def test_the_digest_and_the_rows_are_the_same(count: int) -> None:
 def test_only_what_lies_behind_the_last_checkpoint_is_written(count: int) -> None:
     _, written, _ = resumed(count)
     assert written == BYTES[CHECKPOINTS[count - 1].position :]
+
+
+@pytest.mark.parametrize("missing", range(len(CHECKPOINTS) - 1))
+def test_where_a_checkpoint_is_missing_all_is_hashed_anew_and_nothing_sent_again(missing: int) -> None:
+    store = MemoryStore()
+    upload = MemoryUpload(store)
+    upload.saved = CHECKPOINTS[:missing] + CHECKPOINTS[missing + 1 : -1]
+    last = upload.saved[-1].position if upload.saved else 0
+    layer = seal(PLAN, MemorySource(FILES), upload, {}, lambda size: None)
+
+    assert (layer.digest, layer.rows) == (WHOLE.digest, WHOLE.rows)
+    assert store.blobs[layer.digest] == BYTES[last:]
+    assert [checkpoint.position > last for checkpoint in upload.checkpoints] == [True] * len(upload.checkpoints)

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,13 @@ def files_of(**changes: object) -> dict[str, object]:
     """Return the files.json of a table with one empty file, with its row changed."""
     file = {"path": "a", "size": 0, "layer": LAYER, "offset": 0, "crc32": "00000000", "crc64": "0"}
     return {"format": 1, "chunkSize": CHUNK, "prefix": "", "files": [file | changes]}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_row_without_a_hash_for_each_chunk_is_refused(count: int) -> None:
+    short = msgspec.structs.replace(row("a", CHUNK + 1), chunks=bytes(HASH_SIZE * count))
+    with pytest.raises(Invalid, match=f"there are hashes of {count} chunks; it has 2"):
+        render_table(Table((short,)))
 
 
 @given(table=tables)

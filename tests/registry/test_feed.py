@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
-from modelctl.core.errors import BadAnswer, ModelctlError
-from modelctl.core.protocols import BytesBlob
-from modelctl.core.types import Descriptor, Digest, digest_of
+from modelctl.core.errors import BadAnswer, Denied, ModelctlError, NotFound, Partial, Unavailable
+from modelctl.core.protocols import Blob, BytesBlob
+from modelctl.core.types import Bytes, Checkpoint, Descriptor, Digest, digest_of
 from modelctl.registry.copy import Copied
 from modelctl.registry.fanout import FanOut
-from modelctl.registry.feed import MEMORY, PIECE, Crew, Member
+from modelctl.registry.feed import FEWEST, MEMORY, PIECE, Crew, Member, NoneLeft
+from modelctl.registry.remote import RemoteStore
 from tests.fakes.fault_proxy import Fault, Proxy, fault_proxy
 from tests.fakes.memory_registry import MemoryRegistry, memory_registry
 from tests.models import noise
@@ -115,7 +119,7 @@ def test_one_without_a_slot_gets_it_later(places: tuple[Place, Place]) -> None:
     one, two = places
     busy = one.member(slots=1)
     crew = crew_of(busy, two.member())
-    (member,) = crew.reserve(set(), 1)
+    (member,) = crew.reserve(set, 1)
     with FanOut(crew).upload(Layer(DATA), NAME) as upload:
         upload.write(DATA)
         upload.commit(DIGEST)
@@ -170,8 +174,23 @@ def test_where_all_fail_the_error_names_them(places: tuple[Place, Place]) -> Non
     assert [place.proxy.host in caught.value.why for place in places] == [True, True]
 
 
-def test_no_more_is_queued_than_there_is_memory_for(places: tuple[Place, Place]) -> None:
-    assert Crew(16, 4).window * 4 * PIECE <= MEMORY
+@pytest.mark.parametrize("uploads", [1, 4, 7, 64, 1000])
+def test_no_more_is_queued_than_there_is_memory_for(uploads: int) -> None:
+    crew = Crew(16, uploads)
+
+    assert (crew.window * uploads * crew.piece <= MEMORY, crew.window >= FEWEST) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status"),
+    [
+        ([Denied("a"), Denied("b")], Denied.exit_status),
+        ([Unavailable("a"), BadAnswer("b")], Unavailable.exit_status),
+        ([Denied("a"), NotFound("b")], Partial.exit_status),
+    ],
+)
+def test_the_status_when_all_fail_is_theirs_if_it_is_one(errors: list[ModelctlError], status: int) -> None:
+    assert NoneLeft({error.what: error for error in errors}).exit_status == status
 
 
 def test_documents_and_tags_are_only_kept(places: tuple[Place, Place]) -> None:
@@ -195,3 +214,147 @@ def test_a_blob_is_read_where_it_is(places: tuple[Place, Place], having: int) ->
     blob.read_into(5, memoryview(found))
 
     assert (found, store.read) == (DATA[5:1005], 1000)
+
+
+@dataclass
+class Scripted:
+    """A store whose uploads take what they get, unless they are told otherwise, and end `broken` where that is set.
+
+    `saved` is what an earlier upload kept, `kept` what the last one did; `open` is waited for before each piece.
+    """
+
+    saved: Sequence[Checkpoint] = ()
+    broken: ModelctlError | None = None
+    unwritable: bool = False
+    kept: list[Checkpoint] = field(default_factory=list)
+    digests: list[Digest] = field(default_factory=list)
+    open: threading.Event = field(default_factory=threading.Event)
+    moved: list[int] = field(default_factory=list)
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    @contextmanager
+    def upload(self, _blob: Blob, _name: str) -> Iterator[Scripted]:
+        if self.unwritable:
+            raise OSError(5, "cannot be read")
+        yield self
+
+    def write(self, _data: Bytes) -> None:
+        self.open.wait()
+        if self.broken:
+            raise self.broken
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.kept.append(checkpoint)
+
+    def commit(self, digest: Digest) -> bool:
+        self.digests.append(digest)
+        return True
+
+    def member(self, name: str) -> Member:
+        return Member(
+            name=name,
+            store=cast(RemoteStore, self),
+            slots=1,
+            copied=Copied(),
+            advance=self.moved.append,
+            catch_up=lambda _blob, _name: None,
+            stop=lambda: None,
+        )
+
+
+class Lost(Layer):
+    """Bytes that cannot be read again."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        raise Unavailable("the bucket")
+
+
+def checkpoint(position: int) -> Checkpoint:
+    return Checkpoint(position=position, file=0, end=position, sha256=b"s", crc32=1, crc64=2, chunk=b"c" * 32)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+CHECKPOINTS = [checkpoint(2 * PIECE), checkpoint(4 * PIECE)]
+
+
+class TestTakeover:
+    """The first of two fails after a checkpoint, and the second goes on."""
+
+    def hand_over(self, first: Scripted, second: Scripted, blob: Layer) -> None:
+        crew = crew_of(first.member("first"), second.member("second"), most=1)
+        with crew.at_work(), FanOut(crew).upload(blob, NAME) as upload:
+            upload.write(DATA[: 2 * PIECE])
+            upload.save(CHECKPOINTS[0])
+            wait_for(lambda: first.kept)
+            first.broken = Unavailable("dead")
+            upload.write(DATA[2 * PIECE : 3 * PIECE])
+            wait_for(lambda: crew.members[0].error)
+            upload.write(DATA[3 * PIECE : 4 * PIECE])
+            upload.save(CHECKPOINTS[1])
+            upload.write(DATA[4 * PIECE :])
+            upload.commit(DIGEST)
+
+    @pytest.mark.parametrize("has", [0, 1])
+    def test_no_checkpoint_is_kept_with_a_gap_before_it(self, has: int) -> None:
+        second = Scripted(saved=CHECKPOINTS[:has])
+        self.hand_over(Scripted(), second, Layer(DATA))
+
+        assert (second.digests, second.kept) == ([DIGEST], CHECKPOINTS[1:] if has else [])
+
+    def test_a_source_that_cannot_be_read_again_ends_the_job_and_not_the_region(self) -> None:
+        second = Scripted()
+        with pytest.raises(Unavailable, match="source: the bucket"):
+            self.hand_over(Scripted(), second, Lost(DATA))
+
+        assert second.digests == []
+
+    def test_at_the_end_all_that_it_was_sent_is_shown(self) -> None:
+        first, second, data = Scripted(), Scripted(), DATA[: 4 * PIECE]
+        crew = crew_of(first.member("first"), second.member("second"), most=1)
+        with crew.at_work(), FanOut(crew).upload(Layer(data), NAME) as upload:
+            first.broken = Unavailable("dead")
+            upload.write(data)
+            wait_for(lambda: crew.members[0].error)
+            upload.commit(digest_of(data))
+
+        assert (sum(first.moved), sum(second.moved)) == (0, len(data))
+
+    def test_one_that_was_let_go_in_a_piece_takes_over_when_that_ends(self) -> None:
+        first, second = Scripted(), Scripted()
+        second.open.clear()
+        crew = crew_of(first.member("first"), second.member("second"))
+        with crew.at_work(), FanOut(crew).upload(Layer(DATA), NAME) as upload:
+            upload.write(DATA[: 18 << 20])
+            first.broken = Unavailable("dead")
+            threading.Timer(0.5, second.open.set).start()
+            upload.write(DATA[18 << 20 :])
+            upload.commit(DIGEST)
+
+        assert (first.digests, second.digests) == ([], [DIGEST])
+
+
+def test_one_that_cannot_begin_fails_alone_and_gives_its_slot_back() -> None:
+    first, second = Scripted(unwritable=True), Scripted()
+    crew = crew_of(first.member("first"), second.member("second"))
+    send(crew)
+
+    assert (crew.members[0].busy, second.digests, crew.members[0].error is None) == (0, [DIGEST], False)
+
+
+def test_each_is_told_before_it_begins() -> None:
+    begun: list[str] = []
+    members = [Scripted().member(name) for name in ("first", "second")]
+    for member in members:
+        member.begin = lambda name=member.name: begun.append(name)  # type: ignore[misc]
+    send(crew_of(*members, most=1))
+
+    assert begun == ["first"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -98,3 +100,19 @@ def test_without_a_cache_folder_an_upload_has_no_journal(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with open_journal("upload") as journal:
         assert journal is None
+
+
+def test_after_a_line_that_could_not_be_written_none_is(written: Path) -> None:
+    """A limit of the file's size stands in for a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with open_journal("upload") as journal:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (written.stat().st_size, limits[1]))
+        try:
+            held(journal).add(checkpoint(30))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, before)
+        held(journal).add(checkpoint(40))
+    with open_journal("upload") as journal:
+        assert held(journal).checkpoints == [checkpoint(10), checkpoint(20)]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from modelctl.core.errors import BadAnswer, ModelctlError
+from modelctl.core.access import Access
+from modelctl.core.errors import BadAnswer, ModelctlError, UsageProblem
 from modelctl.registry.remote import RemoteStore
+from modelctl.registry.transport import Transport
 from tests.conformance.stores import WEIGHTS, put, read
 from tests.fakes.fault_proxy import Proxy, fault_proxy
 from tests.fakes.forward_proxy import forward_proxy
@@ -93,6 +95,38 @@ def test_no_error_shows_the_password_of_a_proxy(
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//alice:s3cret@"))
         with pytest.raises(ModelctlError, match=r"\A(?!(.|\n)*s3cret)(.|\n)*407"):
             plain_store(repository).tags()
+
+
+def test_a_proxy_over_tls_is_believed_by_the_users_ca(
+    plain: Registry, tls: tuple[Proxy, Path], repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, certificate = tls
+    manifest = put(remote(plain.host, repository), WEIGHTS)
+    with forward_proxy(server.host, tls=server_context(certificate.parent)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        store = remote(HOST, repository, ca_file=str(certificate), timeout_s=5)
+
+        assert read(store, manifest) == WEIGHTS
+        assert set(proxy.requests) == {f"CONNECT {HOST}"}
+
+
+@pytest.mark.parametrize("plain_http", [False, True])
+def test_what_cannot_be_sent_through_a_proxy_over_tls_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, plain_http: bool
+) -> None:
+    scheme = "http" if plain_http else "https"
+    monkeypatch.setenv(f"{scheme}_proxy", "https://alice:s3cret@proxy.test:3128")
+    transport = Transport(HOST, Access(plain_http=plain_http))
+    told = rf"proxy https://proxy\.test:3128\n.*over TLS\n.*{scheme}_proxy=http://\.\.\., or no_proxy=registry\.test$"
+    with pytest.raises(UsageProblem, match=told):
+        transport.connect(transport.url("/v2/"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_port_of_a_proxy_is_80_where_none_is_said(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", "http://proxy.test")
+    connection = Transport(HOST, Access()).connect(f"{scheme}://{HOST}/v2/")
+    assert (connection.host, connection.port) == ("proxy.test", 80)
 
 
 @pytest.mark.parametrize("exception", ["127.0.0.1", "*", "PLAIN"])

@@ -105,3 +105,21 @@ def test_forgetting_leaves_the_others(config: Path) -> None:
 
 def test_what_was_never_saved_cannot_be_forgotten(config: Path) -> None:
     assert not forget_credentials(HOST)
+
+
+@pytest.mark.parametrize("helpers", [{"credsStore": "test"}, {"credHelpers": {HOST: "test"}}])
+def test_without_a_helper_it_is_the_config_that_has_them(
+    config: Path, keychain: Path, helpers: dict[str, object]
+) -> None:
+    write(config, **helpers)
+    place = save_credentials(HOST, "alice", "s3:cret", in_helper=False)
+
+    assert (place, found(), keychain.exists()) == (str(config), ("alice", "s3:cret", ""), False)
+
+
+def test_without_a_helper_the_others_keep_theirs(config: Path, keychain: Path) -> None:
+    write(config, credsStore="test")
+    save_credentials("other:5000", "bob", "s3cret")
+    save_credentials(HOST, "alice", "s3:cret", in_helper=False)
+
+    assert found("other:5000") == ("bob", "s3cret", "")

@@ -1,7 +1,9 @@
 import functools
 import logging
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import oss2
@@ -122,6 +124,17 @@ class TestLocation:
         monkeypatch.delenv("OSS_REGION")
         with pytest.raises(UsageProblem, match="--endpoint oss-cn-hangzhou"):
             open_source(LOCATION)
+
+    def test_a_prefix_that_is_not_utf_8_is_refused(self, server: Oss) -> None:
+        with pytest.raises(UsageProblem, match=r"'qwen3/\\udcff'\n.*not UTF-8"):
+            open_source(f"{BUCKET}/qwen3/\udcff")
+        assert server.requests == []
+
+    @pytest.mark.parametrize("region", ["", REGION])
+    def test_an_endpoint_that_is_no_url_is_refused(self, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+        monkeypatch.setenv("OSS_REGION", region)
+        with pytest.raises(UsageProblem, match=r"the endpoint\n.*not a URL"):
+            open_source(LOCATION, SourceAccess(endpoint="http://[::1"))
 
     @pytest.mark.parametrize("endpoint", ["https://", "http://a b", "https://user:s3cret@"])
     def test_an_endpoint_that_is_none_is_refused(self, endpoint: str) -> None:
@@ -285,6 +298,20 @@ class TestReading:
             with pytest.raises(BadAnswer, match=r"model\.safetensors"):
                 read(source, weights_of(source))
 
+    def test_a_server_that_does_not_heed_if_match_is_found_out(self, source: OssSource) -> None:
+        entry = entry_of(source, "config.json")
+        headers = {"Content-Range": "bytes 0-1/2", "ETag": '"ANOTHER"'}
+        with recorder(206, headers=headers, body=b"[]") as other:
+            elsewhere = open_source(LOCATION, SourceAccess(endpoint=f"http://{other.host}"))
+            with pytest.raises(ChecksumMismatch, match=r"config\.json changed.*\n.*the answer's is ANOTHER"):
+                read(elsewhere, entry)
+
+    def test_an_answer_may_have_no_etag(self, source: OssSource) -> None:
+        entry = entry_of(source, "config.json")
+        with recorder(206, headers={"Content-Range": "bytes 0-1/2"}, body=b"[]") as other:
+            elsewhere = open_source(LOCATION, SourceAccess(endpoint=f"http://{other.host}"))
+            assert read(elsewhere, entry) == b"[]"
+
     def test_a_content_range_that_is_none_is_a_bad_answer(self, source: OssSource) -> None:
         entry = weights_of(source)
         with recorder(206, headers={"Content-Range": "bytes none"}, body=b"x") as other:
@@ -309,6 +336,13 @@ class TestChecking:
         with pytest.raises(ChecksumMismatch, match="404 NoSuchKey"):
             source.check(entry)
 
+    @pytest.mark.parametrize("stated", ["\u00b2", "1" * 5000, "-1", ""])
+    def test_a_crc64_that_is_none_is_not_stated(self, source: OssSource, stated: str) -> None:
+        entry = entry_of(source, "config.json")
+        headers = {"ETag": f'"{entry.version}"', "Content-Length": "2", "x-oss-hash-crc64ecma": stated}
+        with recorder(200, headers=headers) as other:
+            assert open_source(LOCATION, SourceAccess(endpoint=f"http://{other.host}")).check(entry).crc64 is None
+
     def test_it_is_asked_again_while_oss_is_busy(self, server: Oss, source: OssSource) -> None:
         entry = entry_of(source, "config.json")
         server.faults = [Fault("HEAD", status=503, headers={"Retry-After": "0"}, times=2)]
@@ -330,6 +364,13 @@ class TestProblems:
         server.faults = [Fault(status=403, code="AccessDenied", message="must be addressed so", extra=extra)]
         with pytest.raises(Denied, match=r"try: --endpoint oss-cn-beijing\.aliyuncs\.com"):
             paths_of(source)
+
+    def test_what_an_error_says_is_cut(self, server: Oss, source: OssSource) -> None:
+        extra = f"<Endpoint>rm -rf / {'x' * 10_000}</Endpoint>"
+        server.faults = [Fault(status=403, code="y" * 10_000, message="z" * 10_000, extra=extra)]
+        with pytest.raises(Denied, match="credentials came from") as error:
+            paths_of(source)
+        assert len(str(error.value)) < 1500
 
     def test_a_wrong_region_says_so(self) -> None:
         with pytest.raises(Denied, match=r"Invalid signing region.*\n.*the bucket's own region"):
@@ -373,6 +414,45 @@ class TestCredentials:
         without_keys(monkeypatch)
         with pytest.raises(Denied, match="credentials came from nowhere: none were found"):
             paths_of(open_source(LOCATION))
+
+    @pytest.mark.parametrize("secret", ["s3cret-\udcff", "s3cret-\u00e9", "s3cret-\nx"], ids=["no text", "é", "lines"])
+    def test_a_secret_that_none_is_is_told_and_not_quoted(
+        self, source: OssSource, monkeypatch: pytest.MonkeyPatch, secret: str
+    ) -> None:
+        entry = weights_of(source)
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", secret)
+        other = open_source(LOCATION)
+        for attempt in (other.list, functools.partial(other.check, entry), functools.partial(read, other, entry)):
+            with pytest.raises(Denied, match=r"OSS_ACCESS_KEY_ID\)\n.*its secret") as error:
+                attempt(everything) if attempt == other.list else attempt()
+            assert_no_secret(error.value, "s3cret")
+
+    def test_keys_that_rotate_while_many_read_are_fetched_once(
+        self, server: Oss, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        without_keys(monkeypatch)
+        together = threading.Barrier(4)
+        with aliyun(server) as cloud, ThreadPoolExecutor(4) as pool:
+            monkeypatch.setenv(METADATA, cloud.url)
+            monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", ROLE)
+            source = open_source(LOCATION)
+            entry = weights_of(source)
+            server.keys.clear()
+            server.faults = [Fault("GET /", before=lambda: together.wait(10), times=4)]
+            assert [*pool.map(lambda _: read(source, entry), range(4))] == [WEIGHTS] * 4
+            assert len(cloud.given) == 2
+
+    def test_a_second_refusal_is_final(self, server: Oss, monkeypatch: pytest.MonkeyPatch) -> None:
+        without_keys(monkeypatch)
+        with aliyun(server) as cloud:
+            monkeypatch.setenv(METADATA, cloud.url)
+            monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", ROLE)
+            source = open_source(LOCATION)
+            entry = weights_of(source)
+            server.faults = [Fault(status=403, code="AccessDenied", times=9)]
+            with pytest.raises(Denied):
+                read(source, entry)
+            assert len(server.gets()) == 2
 
     @pytest.mark.parametrize("region", [REGION, ""])
     def test_a_token_of_sts_goes_with_the_keys(self, server: Oss, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
