@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 from modelctl.core.chunks import ChunkHashes, feed
 from modelctl.core.disk import is_local
@@ -25,6 +25,7 @@ from modelctl.packing.preflight import read_small
 from modelctl.packing.provenance import same_files
 from modelctl.packing.seal import SealedLayer
 from modelctl.registry.ocidir import OciDir
+from modelctl.registry.remote import RemoteStore
 from modelctl.sources.file import FileSource
 
 _Shape = tuple[Form, tuple[Member, ...]]
@@ -84,6 +85,22 @@ class Known:
         """Remember a layer whose files were read from `hashed_at` on [s since 1970]."""
         if self._cache and all(may_keep(entry, hashed_at) for entry in sealed.plan.entries):
             self._cache.keep(sealed.plan, sealed.digest, sealed.size, sealed.rows)
+            if isinstance(self.store, RemoteStore):
+                self._cache.keep_place(sealed.digest, str(self.store.transport.registry), self.store.name)
+
+    def taken_over(self, layer: PlannedLayer) -> Remembered | None:
+        """Return a known layer that the store had not, and has now from another repository; see `mounted`."""
+        found = self._cache.find(layer) if self._cache else None
+        return found if found and self.mounted(_descriptor(found)) else None
+
+    def mounted(self, blob: Descriptor) -> bool:
+        """Take a blob over from where it was packed, in another repository of the registry; say whether that worked."""
+        if not self._cache or not isinstance(self.store, RemoteStore):
+            return False
+        origin = self._cache.place(blob.digest, str(self.store.transport.registry))
+        with suppress(ModelctlError):
+            return origin not in ("", self.store.name) and self.store.mount(blob, origin)
+        return False
 
     def count(self, size: int) -> None:
         """Take note that so much was read of the source [bytes]."""

@@ -25,7 +25,7 @@ from modelctl.registry.twin import PresentUpload, upload_beside
 def seal_layers(
     plan: Sequence[PlannedLayer], known: Known, stated: Mapping[str, int], workers: Workers, memory: int
 ) -> Sequence[SealedLayer]:
-    """Seal the layers side by side, but for those that are known and in the store.
+    """Seal the layers side by side, but for those that are known and in the store, or can be mounted there.
 
     Args:
         plan: The layers, in order.
@@ -42,12 +42,13 @@ def seal_layers(
 
     def seal_one(layer: PlannedLayer) -> SealedLayer:
         with workers.part(layer.title, sum(entry.size for entry in layer.entries)) as advance:
-            taken = _taken(layer, present[layer], source, stated, advance) if layer in present else None
+            remembered = present.get(layer) or known.taken_over(layer)
+            taken = _taken(layer, remembered, source, stated, advance) if remembered else None
             if taken:
                 return taken
             begun = time.time()
             planned = PlannedBlob(layer, source, known.count)
-            with _upload(store, layer, planned, twins) as upload:
+            with _upload(known, layer, planned, twins) as upload:
                 share = memory // workers.jobs
                 sealed = seal(layer, source, upload, stated, advance, memory=share, count=known.count)
             known.keep(sealed, begun)
@@ -78,15 +79,15 @@ def _taken(
 
 @contextmanager
 def _upload(
-    store: Store, layer: PlannedLayer, planned: PlannedBlob, twins: Mapping[tuple[Member, ...], Descriptor]
+    known: Known, layer: PlannedLayer, planned: PlannedBlob, twins: Mapping[tuple[Member, ...], Descriptor]
 ) -> Iterator[Upload]:
-    """Start to write a layer. One whose digest its source states, and that the store has, is read and not written."""
+    """Start to write a layer. One whose digest its source states, and that is or can be had there, is only read."""
     twin = twins.get(_shape(layer))
     blob = None if twin else stated_blob(layer)
-    if blob and store.has(blob):
+    if blob and (known.store.has(blob) or known.mounted(blob)):
         yield PresentUpload()
         return
-    with upload_beside(store, planned, layer.identity, twin) as upload:
+    with upload_beside(known.store, planned, layer.identity, twin) as upload:
         yield upload
 
 

@@ -61,6 +61,12 @@ CREATE TABLE layers (
     proof BLOB NOT NULL,
     value BLOB NOT NULL
 );
+CREATE TABLE places (
+    digest TEXT NOT NULL,
+    registry TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    PRIMARY KEY (digest, registry)
+);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
@@ -73,6 +79,8 @@ DELETE FROM layers WHERE key IN (
     ) WHERE used < ? OR number > ? OR total > ?
 )
 """
+
+_FORGET_PLACES = "DELETE FROM places WHERE digest NOT IN (SELECT digest FROM layers)"
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +148,15 @@ class DigestCache:
             self._tell("INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
             self._kept = True
 
+    def keep_place(self, digest: Digest, registry: str, repository: str) -> None:
+        """Remember a repository that has the blob of a layer that was kept; one for each registry."""
+        self._tell("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", digest, registry, repository)
+
+    def place(self, digest: Digest, registry: str) -> str:
+        """Return a repository of a registry that had a layer's blob, empty when none is known."""
+        found = self._ask("SELECT repository FROM places WHERE digest = ? AND registry = ?", digest, registry)
+        return str(found[0][0]) if found else ""
+
     def entries(self) -> list[CachedLayer]:
         """Return all layers, the one used last first."""
         rows = self._ask("SELECT title, digest, size, used FROM layers ORDER BY used DESC, key")
@@ -157,6 +174,7 @@ class DigestCache:
             How many were forgotten.
         """
         count = self._tell(_FORGET, time.time() - older_than_s, max_entries, max_size)
+        self._tell(_FORGET_PLACES)
         self._tell("VACUUM")
         return count
 
@@ -164,6 +182,7 @@ class DigestCache:
         """Forget what is too much, when something came in."""
         if self._kept:
             self._tell(_FORGET, 0.0, max_entries, max_size)
+            self._tell(_FORGET_PLACES)
 
     def _ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, self.noting():
@@ -267,6 +286,7 @@ def _prepare(connection: sqlite3.Connection, journal: str) -> None:
     if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
         raise _OtherVersion
     connection.execute("SELECT key, title, digest, size, used, proof, value FROM layers LIMIT 0")
+    connection.execute("SELECT digest, registry, repository FROM places LIMIT 0")
 
 
 class _OtherVersion(sqlite3.DatabaseError):

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from modelctl.core.errors import DigestMismatch, Invalid
+from modelctl.core.types import Digest
 from modelctl.flows.pack import PackReport
 from modelctl.packing.cache import SETTLED_S, open_cache
 from tests.cli.program import run
-from tests.fakes.fault_proxy import fault_proxy
+from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.oss import Oss
 from tests.fakes.registries import Registry
 from tests.flows.places import BUCKET, PREFIX, Place
 from tests.models import noise, shard, write_model
-from tests.registries import pack_to, problems_at
+from tests.registries import pack_to, problems_at, tagged
 from tests.stores import attached_to, blob_path, files_of, flip, layer_of, pack_model, problems, tags_of
 
 SHARD = "model-00002-of-00004.safetensors"
@@ -155,6 +156,42 @@ class TestProvenance:
         pack_model(model, tmp_path / "other", provenance=False)
 
         assert tags_of(store) == tags_of(tmp_path / "other")
+
+
+class TestAnotherRepository:
+    """Of the same registry: what is known is mounted there."""
+
+    def test_nothing_is_read_but_headers(
+        self, place: Place, there: str, read: Callable[[], int], plain: Registry, repository: str
+    ) -> None:
+        report = pack_to(place.url, f"{plain.host}/{repository}-other:v1")
+
+        assert (read() < len(OTHER), news(report)) == (True, [])
+        assert problems_at(f"{plain.host}/{repository}-other:v1") == {}
+
+    def test_the_digest_is_the_same(self, place: Place, there: str, plain: Registry, repository: str) -> None:
+        report = pack_to(place.url, f"{plain.host}/{repository}-other:v1")
+
+        assert report.artifacts[0].digest == pack_to(place.url, there, cache=False).artifacts[0].digest
+
+    def test_a_dry_run_mounts_nothing(self, place: Place, there: str, plain: Registry, repository: str) -> None:
+        report = pack_to(place.url, f"{plain.host}/{repository}-other:v1", dry_run=True)
+
+        assert (report.new_size > 0, tagged(f"{plain.host}/{repository}-other:v1")) == (True, False)
+
+    def test_where_a_mount_is_refused_all_is_read_and_sent(
+        self, place: Place, there: str, plain: Registry, repository: str
+    ) -> None:
+        with (
+            fault_proxy(plain.host, Fault("mount=", "status", times=1 << 30, status=403)) as proxy,
+            open_cache() as cache,
+        ):
+            for entry in cache.entries():
+                cache.keep_place(Digest(entry.digest), proxy.host, repository)
+            report = pack_to(place.url, f"{proxy.host}/{repository}-other:v1")
+
+        assert news(report)
+        assert problems_at(f"{plain.host}/{repository}-other:v1") == {}
 
 
 class TestFolder:

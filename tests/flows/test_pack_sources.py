@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from modelctl.core.errors import ChecksumMismatch, Invalid
+from modelctl.core.types import Digest
+from modelctl.packing.cache import open_cache
 from tests.fakes.fault_proxy import fault_proxy
 from tests.fakes.hub import File
 from tests.fakes.huggingface import HuggingFace
@@ -309,6 +311,20 @@ class TestRawLayers:
             patched = proxy.patched
 
         assert place.sent() - before >= sum(map(len, files.values()))
+        assert patched < len(files[SHARD])
+        assert [layer.new for layer in report.layers if layer.kind == "weight"] == [False] * 4
+
+    def test_what_another_repository_has_is_mounted_and_not_sent(
+        self, place: Place, files: dict[str, bytes], plain: Registry, repository: str
+    ) -> None:
+        with fault_proxy(plain.host) as proxy:
+            place.put(files | {"README.md": b"# another commit\n"})
+            with open_cache() as cache:
+                for entry in cache.entries():
+                    cache.keep_place(Digest(entry.digest), proxy.host, repository)
+            report = pack_to(place.url, f"{proxy.host}/{repository}-other:v1", layouts=("raw",))
+            patched = proxy.patched
+
         assert patched < len(files[SHARD])
         assert [layer.new for layer in report.layers if layer.kind == "weight"] == [False] * 4
 
