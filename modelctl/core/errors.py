@@ -38,6 +38,11 @@ class ModelctlError(Exception):
         super().__init__(what)
         self.what, self.why, self.hint = what, why, hint
 
+    @property
+    def seen(self) -> str:
+        """What and why, in a line."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def __str__(self) -> str:
         lines = [f"{self.code}: {self.what}"]
         lines += [f"  why: {self.why}"] if self.why else []

@@ -179,6 +179,12 @@ def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE
     return data
 
 
+def may_lead(base: str, target: str) -> bool:
+    """Say whether `base` may lead to `target`: to HTTP(S), and not out of TLS; `ValueError` where that is no URL."""
+    scheme = urlsplit(target).scheme
+    return scheme == "https" or (scheme == "http" and urlsplit(base).scheme != "https")
+
+
 def redacted(url: str) -> str:
     """Return a URL without what may be secret: user, password, query."""
     try:

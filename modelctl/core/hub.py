@@ -17,7 +17,7 @@ import urllib3
 from modelctl import __version__
 from modelctl.core.access import SourceAccess
 from modelctl.core.errors import BadAnswer, Denied, ModelctlError, Unavailable, UsageProblem
-from modelctl.core.http import BUSY, Pools, drain, read_limited, redacted
+from modelctl.core.http import BUSY, Pools, drain, may_lead, read_limited, redacted
 from modelctl.core.learned import learned
 from modelctl.core.paths import check_path
 from modelctl.core.protocols import Blob, BytesBlob
@@ -175,10 +175,10 @@ def _joined(base: str, location: str, what: str) -> str:
     """Return where a redirect leads; `BadAnswer` when that is no URL, or leaves TLS."""
     try:
         target = urljoin(base, location)
-        scheme = urlsplit(target).scheme
+        allowed = may_lead(base, target)
     except ValueError as error:
         raise BadAnswer(what, why="it redirects to what is not a URL") from error
-    if scheme not in ("http", "https") or (urlsplit(base).scheme == "https" and scheme == "http"):
+    if not allowed:
         raise BadAnswer(what, why=f"it redirects from {redacted(base)} to {redacted(target)}")
     return target
 

@@ -55,8 +55,7 @@ class Shape:
 
 def problem_of(subject: str, check: str, error: ModelctlError) -> Finding:
     """Make a finding of what went wrong."""
-    seen = f"{error.what}: {error.why}" if error.why else error.what
-    return Finding(subject=subject, check=check, state="problem", seen=seen, hint=error.hint)
+    return Finding(subject=subject, check=check, state="problem", seen=error.seen, hint=error.hint)
 
 
 def check_registry(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,9 +23,8 @@ from modelctl.flows.attached import ALL
 from modelctl.flows.delivery import Delivery, Package
 from modelctl.flows.push import check_destination
 from modelctl.flows.region_report import RegionReport, State, Watcher
-from modelctl.flows.regions import in_region, name_in_regions, place
-from modelctl.flows.stores import open_store
-from modelctl.flows.workers import JOBS, Workers
+from modelctl.flows.regions import in_region, name_in_regions, open_in_region, reach
+from modelctl.flows.workers import JOBS, Workers, side_by_side
 from modelctl.registry.copies import Copies
 from modelctl.registry.copy import Copied, copy_blob
 from modelctl.registry.ocidir import OciDir
@@ -95,23 +93,21 @@ class Job:
     def _region(self, wanted: Reference | str, row: RegionReport, config: Config) -> RegionJob:
         name = row.region
         try:
-            row.reference = str(replace(in_region(wanted, name, config), tag=row.tag))
-            reference, access = place(wanted, name, config, self.options.access)
+            reference = in_region(wanted, name, config)
+            row.reference = str(replace(reference, tag=row.tag))
+            access = reach(config.region(name), name, self.options.access)
         except ModelctlError as error:
             failed = RegionJob(self, row, None, Progress(), 1)
             failed.fail(error)
             return failed
-        settings = config.region(name)
-        paces = [Pace(settings.rate)] if settings.rate else []
-        jobs = min(self.options.jobs or JOBS, settings.connections or 256)
-        store = open_store(reference, access, [*paces, *self._paces])
+        store, jobs = open_in_region(reference, access, config.region(name), self.options.jobs, self._paces)
         return RegionJob(self, row, store, _RowProgress(row, self.watcher), jobs)
 
     def run(self, regions: Sequence[RegionJob], package: Package) -> None:
         """Bring the artifact to each region that has not failed; then set the tags, if they had to wait."""
         options = self.options
         live = [region for region in regions if not region.error]
-        with _side_by_side(live, options) as do:
+        with side_by_side([region.workers for region in live], options.concurrency) as do:
             do([partial(region.bring, package) for region in live])
             if options.tag_when == "all" and not options.dry_run:
                 failed = [region.row.region for region in regions if region.error]
@@ -121,29 +117,8 @@ class Job:
     def look(self, regions: Sequence[RegionJob], parts: Sequence[Part]) -> None:
         """Say of each region what would be sent."""
         live = [region for region in regions if not region.error]
-        with _side_by_side(live, self.options) as do:
+        with side_by_side([region.workers for region in live], self.options.concurrency) as do:
             do([partial(region.look, parts) for region in live])
-
-
-@contextmanager
-def _side_by_side(
-    regions: Sequence[RegionJob], options: RegionOptions
-) -> Iterator[Callable[[Sequence[Callable[[], None]]], None]]:
-    """Yield what does the parts of regions, so many at once; what is no region's failure ends all of them at once."""
-
-    def do(parts: Sequence[Callable[[], None]]) -> None:
-        done, _ = wait([pool.submit(part) for part in parts], return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-
-    with ThreadPoolExecutor(max(1, min(options.concurrency, len(regions)))) as pool:
-        try:
-            yield do
-        except BaseException:
-            for region in regions:
-                region.workers.stop()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 class _RowProgress(Progress):
@@ -206,7 +181,7 @@ class RegionJob:
         """Take no more part."""
         self.error, row = error, self.row
         row.state, row.code, row.hint = "Failed", error.code, error.hint
-        row.why = f"{error.what}: {error.why}" if error.why else error.what
+        row.why = error.seen
 
     def catch_up(self, blob: Descriptor, name: str) -> None:
         """Get one blob from where it is, going on with the upload called `name`; one that fails has moved nothing.

@@ -11,7 +11,11 @@ from modelctl.core.acr import AcrLogin
 from modelctl.core.config import Config, Region
 from modelctl.core.disk import on_disk
 from modelctl.core.errors import UsageProblem
+from modelctl.core.pace import Pace
+from modelctl.core.protocols import Store
 from modelctl.core.reference import Reference, is_reference, parse_reference
+from modelctl.flows.stores import open_store
+from modelctl.flows.workers import JOBS
 
 ALL = "all"
 """Stands for every region of the settings."""
@@ -43,6 +47,14 @@ def in_region(wanted: Reference | str, name: str, config: Config) -> Reference:
     except UsageProblem as error:
         why = f"{config.place} says registry {region.host[:200]!r}, namespace {region.namespace[:200]!r}"
         raise UsageProblem(f"region {name}", why=why, hint='registry = "HOST[:PORT]"') from error
+
+
+def open_in_region(
+    reference: Reference, access: Access, region: Region, jobs: int | None, paces: Sequence[Pace] = ()
+) -> tuple[Store, int]:
+    """Return a region's repository, no faster than its settings and `paces` say, and how many jobs it takes at once."""
+    own = [Pace(region.rate)] if region.rate else []
+    return open_store(reference, access, [*own, *paces]), min(jobs or JOBS, region.connections or 256)
 
 
 def reach(region: Region, name: str, access: Access) -> Access:

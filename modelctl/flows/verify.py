@@ -153,7 +153,7 @@ def _noting(results: Sequence[FileResult]) -> Iterator[None]:
         yield
     except ModelctlError as error:
         for result in results:
-            result.problems.append(f"{error.what}: {error.why}" if error.why else error.what)
+            result.problems.append(error.seen)
             result.code = result.code or error.code
 
 

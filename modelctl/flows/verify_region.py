@@ -68,7 +68,7 @@ class RegionVerdict(msgspec.Struct, kw_only=True):
     def say(self, error: ModelctlError) -> None:
         """Say what is wrong."""
         self.code, self.hint = error.code, error.hint
-        self.why = f"{error.what}: {error.why}" if error.why else error.what
+        self.why = error.seen
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,14 +17,13 @@ from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import Depth
 from modelctl.core.config import load_config
 from modelctl.core.errors import ModelctlError
-from modelctl.core.pace import Pace
 from modelctl.core.progress import Progress
 from modelctl.core.reference import Reference
 from modelctl.flows.good_copies import GoodCopies, Holder
-from modelctl.flows.regions import chosen_regions, name_in_regions, place
-from modelctl.flows.stores import open_artifact, open_store
+from modelctl.flows.regions import chosen_regions, name_in_regions, open_in_region, place
+from modelctl.flows.stores import open_artifact
 from modelctl.flows.verify_region import RegionProof, RegionVerdict
-from modelctl.flows.workers import JOBS, Workers
+from modelctl.flows.workers import Workers, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,17 +87,17 @@ def verify_regions(
             tell(row)
             continue
         row.reference = str(reference)
-        settings = config.region(name)
-        store = open_store(reference, access, [Pace(settings.rate)] if settings.rate else [])
-        workers = Workers(min(options.jobs or JOBS, settings.connections or 256), shown.part(name), remote=True)
+        store, jobs = open_in_region(reference, access, config.region(name), options.jobs)
+        workers = Workers(jobs, shown.part(name), remote=True)
         regions.append(RegionProof(row, reference, access, store, workers, options.depth, tell))
     given = _given(options)
-    _side_by_side(regions, RegionProof.verify, options)
-    named = str(given.artifact.root.digest) if given else next((str(one.reference.digest or "") for one in regions), "")
-    digest = named or _of_most(regions)
-    copies = GoodCopies([one for one in (given, *(region.holder for region in regions)) if one])
-    lacking = [region for region in regions if region.row.state in ("Bad", "Missing")]
-    _side_by_side(lacking, partial(RegionProof.go_on, digest=digest, copies=copies, repair=options.repair), options)
+    with side_by_side([region.workers for region in regions], options.concurrency) as do:
+        do([region.verify for region in regions])
+        named = given.artifact.root.digest if given else next((one.reference.digest for one in regions), "")
+        digest = str(named or "") or _of_most(regions)
+        copies = GoodCopies([one for one in (given, *(region.holder for region in regions)) if one])
+        lacking = [region for region in regions if region.row.state in ("Bad", "Missing")]
+        do([partial(region.go_on, digest, copies, repair=options.repair) for region in lacking])
     for region in regions:
         region.judge(digest, str(wanted), repair=options.repair)
     verdict = RegionsVerdict(
@@ -125,20 +123,6 @@ def _of_most(regions: Sequence[RegionProof]) -> str:
     found = Counter(region.row.digest for region in regions if region.row.digest).most_common(2)
     tie = len(found) == 2 and found[0][1] == found[1][1]
     return found[0][0] if found and not tie else ""
-
-
-def _side_by_side(regions: Sequence[RegionProof], work: Callable[[RegionProof], None], options: VerifyOptions) -> None:
-    """Do `work` for each region, so many at once; what is no region's failure ends all."""
-    with ThreadPoolExecutor(options.concurrency) as pool:
-        try:
-            done, _ = wait([pool.submit(work, region) for region in regions], return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            for region in regions:
-                region.workers.stop()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 class _Shown:

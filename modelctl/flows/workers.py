@@ -23,6 +23,25 @@ JOBS = 4
 """Parts at once where nobody said how many: one connection seldom fills a registry's link."""
 
 
+@contextmanager
+def side_by_side(jobs: Sequence[Workers], most: int) -> Iterator[Callable[[Iterable[Callable[[], None]]], None]]:
+    """Yield what does a part of each job, so many at once; what is no job's own failure stops all `jobs`."""
+
+    def do(parts: Iterable[Callable[[], None]]) -> None:
+        done, _ = wait([pool.submit(part) for part in parts], return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+
+    with ThreadPoolExecutor(max(1, min(most, len(jobs)))) as pool:
+        try:
+            yield do
+        except BaseException:
+            for job in jobs:
+                job.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
 class Workers:
     """At most `jobs` parts of one job at once, each in a thread.
 

@@ -18,7 +18,7 @@ import urllib3
 from modelctl import __version__
 from modelctl.core.access import Access
 from modelctl.core.errors import BadAnswer, NotFound, Unavailable, UsageProblem
-from modelctl.core.http import BUSY, Pools, drain, proxy_headers, read_limited, redacted, said
+from modelctl.core.http import BUSY, Pools, drain, may_lead, proxy_headers, read_limited, redacted, said
 from modelctl.core.pace import Pace
 from modelctl.core.retry import retry_after, retrying
 from modelctl.registry.auth import Authenticator
@@ -118,10 +118,10 @@ class Transport:
         name = f"registry {self.registry}, {redacted(what)}"
         try:
             target = urljoin(base, place)
-            scheme = urlsplit(target).scheme
+            allowed = may_lead(base, target)
         except ValueError as error:
             raise BadAnswer(name, why="it names a place that is not a URL") from error
-        if scheme not in ("http", "https") or (urlsplit(base).scheme == "https" and scheme == "http"):
+        if not allowed:
             raise BadAnswer(name, why=f"it leads from {urlsplit(base).scheme.upper()} to {redacted(target)}")
         return target
 

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import itertools
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from tests.fakes.oss_signatures import Key
+from tests.fakes.serving import serving
 
 INSTANCE = "cri-0123456789abcdef"
 KEY_ID, SECRET = "LTAI-of-acr", "s3cret-of-acr"
@@ -78,14 +78,8 @@ def acr_api(**options: object) -> Iterator[AcrApi]:
     api = AcrApi(**options)  # type: ignore[arg-type]
     listener = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
     api.url = f"http://127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield api
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

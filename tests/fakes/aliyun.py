@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from urllib.parse import parse_qs
 
 from tests.fakes.oss import Oss
 from tests.fakes.oss_signatures import Key
+from tests.fakes.serving import serving
 
 ROLE = "modelctl-reader"
 ROLE_ARN = f"acs:ram::1234:role/{ROLE}"
@@ -62,14 +62,8 @@ def aliyun(oss: Oss, **options: object) -> Iterator[Aliyun]:
     server = Aliyun(oss, **options)  # type: ignore[arg-type]
     listener = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"server_": server}))
     server.url = f"http://127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield server
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

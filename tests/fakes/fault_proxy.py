@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
+from tests.fakes.serving import serving
+
 PIECE = 16 << 10
 
 Kind = Literal[
@@ -102,14 +104,8 @@ def fault_proxy(upstream: str, *faults: Fault, tls: ssl.SSLContext | None = None
         listener.socket = tls.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     proxy = Proxy(f"127.0.0.1:{listener.server_port}", upstream, list(faults), scheme="https" if tls else "http")
     listener.RequestHandlerClass = _handler(proxy)
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield proxy
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 @contextmanager

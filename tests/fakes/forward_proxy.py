@@ -8,12 +8,13 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.fakes.serving import serving
 
 
 @dataclass
@@ -34,14 +35,8 @@ def forward_proxy(upstream: str, password: str = "", *, tls: ssl.SSLContext | No
         listener.socket = tls.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     proxy = ForwardProxy(f"{'https' if tls else 'http'}://127.0.0.1:{listener.server_port}", upstream, password)
     listener.RequestHandlerClass = type("Handler", (_Handler,), {"proxy": proxy})
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield proxy
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 class _Listener(ThreadingHTTPServer):

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from tests.fakes.serving import serving
+
 LFS_SIZE = 1000
 """Files of so many bytes or more are kept by LFS."""
 
@@ -127,14 +129,8 @@ class Handler(BaseHTTPRequestHandler):
 def served(handler: type[Handler], host: str = "127.0.0.1") -> Iterator[str]:
     """Run a server on loopback until the `with` ends; yield its URL, in which it is called `host`."""
     listener = Listener(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield f"http://{host}:{listener.server_port}"
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 @dataclass

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from modelctl.core.media_types import OCI_INDEX, OCI_MANIFEST
 from modelctl.core.types import Descriptor, canonical_json, digest_of
 from modelctl.registry.referrers import referrer_of
+from tests.fakes.serving import serving
 
 
 @dataclass
@@ -91,14 +92,8 @@ def memory_registry(**options: object) -> Iterator[MemoryRegistry]:
     registry = MemoryRegistry(**options)  # type: ignore[arg-type]
     listener = _Listener(("127.0.0.1", 0), _handler(registry))
     registry.host = f"127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield registry
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 def _handler(served: MemoryRegistry) -> type[BaseHTTPRequestHandler]:

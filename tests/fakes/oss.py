@@ -24,6 +24,7 @@ from xml.sax.saxutils import escape
 from fastcrc import crc64
 
 from tests.fakes.oss_signatures import Asked, Key, Refused, check
+from tests.fakes.serving import serving
 
 KEY_ID, SECRET = "LTAI-test-key", "a-secret-of-a-key"
 
@@ -113,14 +114,8 @@ def oss(**options: object) -> Iterator[Oss]:
     server = Oss(**options)  # type: ignore[arg-type]
     listener = _Listener(("127.0.0.1", 0), type("Handler", (_Handler,), {"oss": server}))
     server.url = f"http://127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield server
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 class _Listener(ThreadingHTTPServer):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.fakes.serving import serving
 
 ISSUER = "test-issuer"
 SERVICE = "test-registry"
@@ -83,14 +84,8 @@ def token_server(folder: Path, **options: object) -> Iterator[TokenServer]:
     server.certificate.write_bytes(pem)
     listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
     server.url = f"http://127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(listener):
         yield server
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
