@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from modelctl.core.errors import UsageProblem
+from modelctl.core.learned import learned
 
 Document = TypeVar("Document")
 
@@ -25,7 +26,7 @@ def parse_toml(text: str, kind: type[Document], what: str) -> Document:
         UsageProblem: Not TOML, an unknown or missing key, a value of another type; `what` was read.
     """
     try:
-        return msgspec.convert(tomllib.loads(text), kind)
+        return msgspec.convert(tomllib.loads(text), learned(kind))
     except tomllib.TOMLDecodeError as error:
         raise UsageProblem(what, why=str(error)) from error
     except msgspec.ValidationError as error:
@@ -37,7 +38,7 @@ def parse_toml(text: str, kind: type[Document], what: str) -> Document:
 def parse_table(text: str, table: Sequence[str], document: object, kind: type[Document], what: str) -> Document:
     """Turn what `text` has at the key `table`, read as `document`, into a `kind`; `UsageProblem` as `parse_toml`."""
     try:
-        return msgspec.convert(document, kind)
+        return msgspec.convert(document, learned(kind))
     except msgspec.ValidationError as error:
         raise UsageProblem(f"{what}, [{'.'.join(table)}]", why=located(text, str(error), table)) from error
 

@@ -16,6 +16,7 @@ import msgspec
 
 from modelctl.core.access import DEFAULT, DEFAULT_SOURCE_ACCESS, Access, SourceAccess
 from modelctl.core.chunks import CHUNK, HASH_SIZE, ChunkHashes
+from modelctl.core.learned import learned
 from modelctl.core.media_types import IN_TOTO
 from modelctl.core.paths import matches
 from modelctl.core.progress import Progress
@@ -371,4 +372,4 @@ def _by_chunks(a: FileRow, b: FileRow, old: Tensor, new: Tensor) -> TensorChange
 
 
 def _reported(tensor: Tensor | None) -> TensorReport | None:
-    return msgspec.convert(msgspec.to_builtins(tensor), TensorReport) if tensor else None
+    return msgspec.convert(msgspec.to_builtins(tensor), learned(TensorReport)) if tensor else None

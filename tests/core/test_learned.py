@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import modelctl
 
 PROGRAM = """
 import sys, threading
@@ -30,3 +34,15 @@ def test_threads_that_decode_a_new_type_together_live_on() -> None:
     ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_every_struct_is_learned_before_it_is_decoded() -> None:
+    calls = [
+        line.strip()
+        for path in Path(modelctl.__file__).parent.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"msgspec\.(convert|json\.decode|msgpack\.decode)\(", line)
+    ]
+
+    assert calls
+    assert [line for line in calls if "learned(" not in line and "dict[str, str])" not in line] == []

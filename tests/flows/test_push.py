@@ -246,6 +246,18 @@ def test_a_push_that_ends_early_sets_no_tag(plain: Registry, repository: str, so
     assert not tagged(f"{plain.host}/{repository}:v1")
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_registry_that_does_not_know_a_blob_yet_is_asked_again(
+    plain: Registry, repository: str, source: str, status: int
+) -> None:
+    unknown = b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}'
+    refused = Fault("^PUT .*manifests", "status", status=status, body=unknown, times=2)
+    with fault_proxy(plain.host, refused) as proxy:
+        push_to(source, f"{proxy.host}/{repository}:v1")
+
+    assert (proxy.struck, tagged(f"{plain.host}/{repository}:v1")) == (2, True)
+
+
 def test_an_error_says_that_it_is_the_destinations(there: str, source: str, plain: Registry) -> None:
     with (
         fault_proxy(plain.host, Fault("^POST", "status", status=400, times=99)) as proxy,
