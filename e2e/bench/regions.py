@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -77,8 +77,17 @@ class Regions:
 
     def push(self, reference: str, *names: str) -> Pushed:
         """Push, to the end."""
+        return self._run(self.command(reference, *names))
+
+    def pack(self, model: Path, to: str, *names: str) -> Pushed:
+        """Pack a folder, to the end, without what a pack before it learned."""
+        options = ["--to", to, "--regions", ",".join(names), "--no-cache", "--plain-http", "-q", "-o", "json"]
+        return self._run([MODELCTL, "pack", str(model), *options])
+
+    @staticmethod
+    def _run(command: Sequence[str]) -> Pushed:
         began = time.monotonic()
-        with subprocess.Popen(self.command(reference, *names), stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout
             said = process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)
@@ -126,7 +135,8 @@ def bench_regions(room: Path, model: Path, volume: int) -> dict[str, Any]:
         figures = {
             "origin": _behind_a_thin_origin(far, volume),
             "alone": _as_if_alone(far),
-            "slow": _beside_a_slow_one(far),
+            "slow": _beside_a_slow_one(far, "push", lambda *names: far.push("model:v1", *names)),
+            "pack slow": _beside_a_slow_one(far, "pack", lambda *names: far.pack(model, "model:v1", *names)),
             "killed": _killed(far, volume),
             "memory": _memory(far),
         }
@@ -178,22 +188,22 @@ def _as_if_alone(far: Regions) -> dict[str, float]:
     return _say(f"3 regions of {LINK_MBIT} Mbit/s", {"slowest region to one alone": statistics.median(ratios)})
 
 
-def _beside_a_slow_one(far: Regions) -> dict[str, float]:
-    """Push to a slow one too, which is slow for twice as long as the others should take."""
+def _beside_a_slow_one(far: Regions, verb: str, send: Callable[..., Pushed]) -> dict[str, float]:
+    """Send to a slow one too, which is slow for twice as long as the others should take."""
     *fast, slow = NAMES
     slow_link = far.regions[slow][1]
     ratios = []
     for _ in range(RUNS):
         far.shape(**dict.fromkeys(fast, LINK_MBIT), **{slow: SLOW_MBIT})
         far.empty()
-        alone = far.push("model:v1", fast[0]).seconds[fast[0]]
+        alone = send(fast[0]).seconds[fast[0]]
         far.empty()
         relief = threading.Timer(2 * alone, slow_link.shape, [0])
         relief.start()
-        seconds = far.push("model:v1", *NAMES).seconds
+        seconds = send(*NAMES).seconds
         relief.join()
         ratios.append(max(seconds[name] for name in fast) / alone)
-    return _say("beside a region at a tenth", {"slower of the others to one alone": statistics.median(ratios)})
+    return _say(f"{verb} beside a region at a tenth", {"slower of the others to one alone": statistics.median(ratios)})
 
 
 def _killed(far: Regions, volume: int) -> dict[str, float]:
