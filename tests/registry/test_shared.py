@@ -153,39 +153,27 @@ def test_one_who_was_let_go_waits_for_another_to_have_the_blob() -> None:
         assert (first.result(), origin.opened) == (sha256(LARGE), [0, len(LARGE)])
 
 
-def test_but_not_for_one_that_would_take_long() -> None:
-    origin, far_ahead, over, numbers = Origin(LARGE), threading.Event(), threading.Event(), itertools.count()
-    copies = Copies(origin, LARGE, "a", "b", patience_s=0.1)
+@pytest.mark.parametrize(
+    ("read", "patience_s"),
+    [
+        pytest.param(len(LARGE) // 4 * 3, 0.1, id="would take long"),
+        pytest.param(len(LARGE), PATIENCE_S, id="is stuck at the end"),
+    ],
+)
+def test_but_not_for_one_that(read: int, patience_s: float) -> None:
+    origin, there, over = Origin(LARGE), threading.Event(), threading.Event()
+    copies = Copies(origin, LARGE, "a", "b", patience_s=patience_s)
 
     def stuck() -> None:
-        if next(numbers) * BLOCK > len(LARGE) // 4 * 3:
-            far_ahead.set()
+        if origin.read >= read:
+            there.set()
             over.wait()
 
     with closing(copies.reads.open("b", described(LARGE))) as slow, ThreadPoolExecutor() as pool:
         pieces = slow.pieces(0)
         next(pieces)
         pool.submit(copies.copy, "a", 0, stuck)
-        far_ahead.wait()
-        list(pieces)
-        over.set()
-        assert len(origin.opened) == 2
-
-
-def test_nor_for_one_that_is_stuck_at_the_end() -> None:
-    origin, at_end, over = Origin(LARGE), threading.Event(), threading.Event()
-    copies = Copies(origin, LARGE, "a", "b")
-
-    def stuck() -> None:
-        if origin.read == len(LARGE):
-            at_end.set()
-            over.wait()
-
-    with closing(copies.reads.open("b", described(LARGE))) as slow, ThreadPoolExecutor() as pool:
-        pieces = slow.pieces(0)
-        next(pieces)
-        pool.submit(copies.copy, "a", 0, stuck)
-        at_end.wait()
+        there.wait()
         list(pieces)
         over.set()
         assert len(origin.opened) == 2
