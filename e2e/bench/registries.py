@@ -52,7 +52,7 @@ def _regctl_config(room: Path, server: Registry) -> Path:
 
 def _bench_pack(room: Path, shards: list[Path], server: Registry, layout: Path, volume: int) -> dict[str, Any]:
     model = room / "model"
-    pack = [MODELCTL, "pack", str(model), f"{server.host}/model:v1", "--quiet", "--jobs", "4"]
+    pack = [MODELCTL, "pack", str(model), f"{server.host}/model:v1", "--quiet", "--no-provenance", "--jobs", "4"]
     parts = push_parts(shards)
     works: dict[str, Callable[[], Cost]] = {
         **{name: partial(call, work) for name, work in parts.items()},
