@@ -32,7 +32,7 @@ def remote(host: str, name: str, **access: Any) -> RemoteStore:
 def ask(host: str, path: str = "/v2/", method: str = "GET", body: bytes | None = None, **access: Any) -> bytes:
     """Send one request, again as often as modelctl does; return the body of a 200 answer."""
     transport = Transport(host, Access(**{"timeout_s": 5.0, **access}))
-    return read_limited(retrying(lambda: transport.request(method, path, scope="", body=body)))
+    return read_limited(retrying(lambda: transport.request(method, path, scope="", body=body)), host)
 
 
 def pack_to(model: Path | str, text: str, access: Access = IMPATIENT, **options: Any) -> PackReport:
@@ -40,8 +40,12 @@ def pack_to(model: Path | str, text: str, access: Access = IMPATIENT, **options:
 
 
 def push_to(source: str, *texts: str, access: Access = IMPATIENT, **options: Any) -> list[PushReport]:
+    """Push to each place; raise what the first failure is."""
     places = [parse_reference(text) for text in texts]
-    return push(parse_reference(source), places, Progress(), access=access, **options)
+    reports, errors = push(parse_reference(source), places, Progress(), access=access, **options)
+    if errors:
+        raise errors[0]
+    return reports
 
 
 def pull_from(text: str, target: Path, access: Access = IMPATIENT, **options: Any) -> PullReport:

@@ -49,6 +49,8 @@ class BarProgress(Progress):
 
     def begin(self, name: str, size: int) -> None:
         with self._lock:
+            if name in self._tasks:  # it failed, and goes elsewhere
+                self._bars.remove_task(self._tasks[name])
             self._tasks[name] = self._bars.add_task(f"  {name[-48:]}", total=size)
 
     def advance(self, name: str, size: int) -> None:

@@ -11,6 +11,7 @@ from modelctl.cli import report
 from modelctl.cli.access import reaching_registries
 from modelctl.cli.options import DebugFlag, Output, OutputFlag, QuietFlag
 from modelctl.core.access import DEFAULT, Access
+from modelctl.core.errors import UsageProblem
 
 _RegistryArgument = Annotated[str, typer.Argument(metavar="REGISTRY", help="HOST[:PORT] of the registry.")]
 
@@ -32,15 +33,29 @@ def login(
 ) -> None:
     """Try a user and password at a registry, and keep them where docker keeps them.
 
+    A registry that asks for none cannot try them: the result says so.
+
     \b
     Example:
       printf %s "$PASSWORD" | modelctl login registry.example -u alice --password-stdin
     """
     from modelctl.flows.login import log_in
 
-    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else typer.prompt("Password", hide_input=True)
-    kept = log_in(registry, user, password, access, in_helper=not no_helper)
-    report.print_result({"registry": registry, "user": user, "kept": kept}, output, f"{kept}\n")
+    kept = log_in(registry, user, _password(registry, from_stdin=password_stdin), access, in_helper=not no_helper)
+    if not kept.tried:
+        report.note(f"note: {registry} asked for no credentials, so they were not tried", quiet=quiet)
+    report.print_result(kept, output, f"{kept.kept}\n")
+
+
+def _password(registry: str, *, from_stdin: bool) -> str:
+    """Return a password of stdin or of the terminal; bytes that are not UTF-8 come as surrogates."""
+    if from_stdin:
+        return sys.stdin.buffer.readline().rstrip(b"\r\n").decode(errors="surrogateescape")
+    if not sys.stdin.isatty():
+        raise UsageProblem(
+            f"log in to {registry}", why="stdin is no terminal to ask for a password", hint="--password-stdin"
+        )
+    return str(typer.prompt("Password", hide_input=True))
 
 
 @reaching_registries

@@ -21,6 +21,7 @@ from typer.exceptions import Abort, TyperException
 
 from modelctl import __version__
 from modelctl.cli import report
+from modelctl.core.ending import end, ended_by
 from modelctl.core.errors import ModelctlError
 
 _MODULES = {
@@ -109,8 +110,10 @@ class _Terminated(BaseException):
     """SIGTERM, as an exception, so that whatever is open is closed."""
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Handle a signal: nothing waits any more, and the main thread leaves what it is at."""
+    end(number)
+    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def main() -> NoReturn:
@@ -121,7 +124,9 @@ def main() -> NoReturn:
     """
     gc.set_threshold(100_000)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
     try:
         sys.exit(_run())
     except BrokenPipeError:
@@ -132,25 +137,36 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    debug = "--debug" in sys.argv
+    """Run the command; a signal wins over what else went wrong, and one that comes after it changes nothing."""
     try:
         status = int(app(standalone_mode=False) or 0)
-    except ModelctlError as error:
-        report.print_error(error, debug=debug)
-        return error.exit_status
-    except TyperException as error:
-        report.print_usage(error)
-        return 2
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, Abort, _Terminated):
         status = report.INTERRUPTED
-    except _Terminated:
+    except Exception as error:
+        status = report.INTERRUPTED if ended_by() else _print_failure(error)
+    number = ended_by() if status else 0
+    if number:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if number == signal.SIGTERM:
         report.note("terminated: what is done stays done; the same command goes on", quiet=False)
         return report.TERMINATED
-    except (BrokenPipeError, SystemExit):
-        raise
-    except Exception as error:
-        report.print_bug(error, debug=debug)
-        return 1
-    if status == report.INTERRUPTED:  # typer turns most ^C into this status, without a word
+    if number or status == report.INTERRUPTED:  # typer turns most ^C into this status, without a word
         report.note("interrupted: what is done stays done; the same command goes on", quiet=False)
+        return report.INTERRUPTED
     return status
+
+
+def _print_failure(error: Exception) -> int:
+    """Print what a command failed with; return its status."""
+    debug = "--debug" in sys.argv
+    if isinstance(error, ModelctlError):
+        report.print_error(error, debug=debug)
+        return error.exit_status
+    if isinstance(error, TyperException):
+        report.print_usage(error)
+        return 2
+    if isinstance(error, BrokenPipeError):
+        raise error
+    report.print_bug(error, debug=debug)
+    return 1

@@ -202,7 +202,8 @@ def _tell(packed: PackReport, *, quiet: bool) -> None:
     if packed.artifacts and not packed.dry_run:
         report.note(
             f"packed {count(packed.files, 'file')}, {human(packed.size)}, "
-            f"in {count(len(packed.layers), 'layer')}; {human(packed.new_size)} new",
+            f"in {count(len(packed.layers), 'layer')}; {human(packed.new_size)} new"
+            + "".join(f"; tag {one.tag} left as it is" for one in packed.artifacts if one.tagged is False),
             quiet=quiet,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,10 @@ from modelctl.cli.region_flags import (
 from modelctl.cli.summary import Outcome, leaving_files
 from modelctl.cli.text import count, human
 from modelctl.core.access import DEFAULT, Access
+
+if TYPE_CHECKING:
+    from modelctl.core.errors import ModelctlError
+    from modelctl.flows.push import PushReport
 
 
 @reaching_registries
@@ -59,10 +64,10 @@ def push(
     """Copy an artifact to registries, or from one to another or to a layout.
 
     Blobs that are there are skipped, those of another repository of the same registry are mounted. The tag moves
-    last. After an interruption the same command sends what is missing.
+    last. After an interruption the same command sends what is missing. Several DESTs get it one after the other.
 
-    To regions it goes side by side, each blob read once for all. A region that is slow or fails delays no other;
-    when some failed the status is 9.
+    To regions it goes side by side, each blob read once for all. A region that is slow delays no other. A region or
+    DEST that fails keeps no other from it; when some failed the status is 9.
 
     \b
     Examples:
@@ -106,24 +111,54 @@ def push(
     if to or concurrency or bandwidth or dry_run or tag_when != "each":
         raise UsageProblem("--to, --concurrency, --bandwidth, --dry-run and --tag-when", why="they go with --regions")
     places = [parse_reference(text) for text in destinations]
-    with report.progress("push", quiet=quiet) as progress:
-        pushed = run(
-            parse_reference(source),
-            places,
-            progress,
-            if_exists=if_exists,
-            attached=attached,
-            jobs=jobs,
-            access=access,
-            done=outcome.pushed,
-        )
-    for one in pushed:
-        report.note(
-            f"pushed {count(len(one.sent), 'blob')} of {human(one.size)} in all; {len(one.skipped)} were there, "
-            f"{len(one.mounted)} mounted" + ("" if one.tagged else f"; tag {one.tag} left as it is"),
-            quiet=quiet,
-        )
-    report.print_result(pushed, output, "".join(f"{one.reference}\n" for one in pushed))
+    done: list[PushReport] = []
+    try:
+        with report.progress("push", quiet=quiet) as progress:
+            found, errors = run(
+                parse_reference(source),
+                places,
+                progress,
+                if_exists=if_exists,
+                attached=attached,
+                jobs=jobs,
+                access=access,
+                done=done.append,
+            )
+    finally:
+        for one in done:
+            outcome.pushed(one)
+            place = f"{one.reference}: " if places[1:] else ""
+            report.note(f"{place}{_told(one)}", quiet=quiet)
+    if places[1:] or not errors:
+        report.print_result(found, output, "".join(f"{one.reference}\n" for one in done))
+    _raise_unless_done(found, errors)
+
+
+def _told(pushed: PushReport) -> str:
+    return (
+        f"pushed {count(len(pushed.sent), 'blob')} of {human(pushed.size)} in all; {len(pushed.skipped)} were there, "
+        f"{len(pushed.mounted)} mounted" + ("" if pushed.tagged else f"; tag {pushed.tag} left as it is")
+    )
+
+
+def _raise_unless_done(found: Sequence[PushReport], errors: Sequence[ModelctlError]) -> None:
+    """Raise what ends the command with its status, when destinations failed.
+
+    Raises:
+        Partial: Others have it. ModelctlError: None has it; of the kind of the first failure.
+    """
+    from modelctl.cli.region_rows import in_one
+    from modelctl.core.errors import Partial
+
+    if not errors:
+        return
+    if len(found) == 1:
+        raise errors[0]
+    what = f"{len(errors)} of {count(len(found), 'destination')} failed"
+    rows = [(one.reference, one.why, one.hint) for one in found]
+    if any(one.state == "Pushed" for one in found):
+        raise in_one(Partial, what, rows, "the same command sends what is missing")
+    raise in_one(type(errors[0]), what, rows)
 
 
 def _to_regions(

@@ -122,12 +122,19 @@ def raise_unless_done(
     """
     if not errors:
         return
-    lines = [f"{one.region}: {one.why}" for one in regions if one.why]
-    hints = list(dict.fromkeys(f"{one.region}: {one.hint}" for one in regions if one.hint))
     what = f"{len(errors)} of {count(len(regions), 'region')} {failed}"
     kinds = {error.exit_status: type(error) for error in errors.values()}
     kind = next(iter(kinds.values())) if len(kinds) == 1 and len(errors) == len(regions) else Partial
-    raise kind(what, why="\n       ".join(lines), hint="\n       ".join([*hints, *([again] if again else [])]))
+    raise in_one(kind, what, [(one.region, one.why, one.hint) for one in regions], again)
+
+
+def in_one(
+    kind: type[ModelctlError], what: str, rows: Sequence[tuple[str, str, str]], again: str = ""
+) -> ModelctlError:
+    """Return one error for several things: of each, a row has name, why and hint; `again` is the last hint."""
+    lines = [f"{name}: {why}" for name, why, _ in rows if why]
+    hints = dict.fromkeys([f"{name}: {hint}" for name, _, hint in rows if hint] + ([again] if again else []))
+    return kind(what, why="\n       ".join(lines), hint="\n       ".join(hints))
 
 
 def _sent(region: RegionReport) -> str:

@@ -106,9 +106,10 @@ def rm(
     debug: DebugFlag = False,
     access: Access = DEFAULT,
 ) -> None:
-    """Forget a tag, or with @digest or --digest a manifest and all its tags.
+    """Forget a tag, or with @digest alone or --digest a manifest and all its tags.
 
-    In a layout, `prune` then frees the space; a registry collects its own garbage.
+    Of TAG@DIGEST the tag is forgotten, if it points there. In a layout, `prune` then frees the space; a registry
+    collects its own garbage.
 
     \b
     Example:
@@ -118,6 +119,10 @@ def rm(
     from modelctl.flows.tags import remove
 
     removed = remove(parse_reference(reference), with_manifest=with_manifest, access=access)
+    if removed.removed:
+        report.note(f"removed {count(len(removed.removed), 'tag')}: {', '.join(removed.removed)}", quiet=quiet)
+    for text in removed.notes:
+        report.note(f"note: {text}", quiet=quiet)
     if removed.remaining:
         report.note(f"{removed.digest} is still named by {', '.join(removed.remaining)}", quiet=quiet)
     report.print_result(removed, output, f"{removed.digest}\n")

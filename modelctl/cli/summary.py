@@ -50,7 +50,9 @@ class Outcome:
             ("to send" if report.dry_run else "sent", f"{count(len(new), 'layer')}, {human(report.new_size)}"),
             ("there", f"{count(len(report.layers) - len(new), 'layer')}, {human(there)}"),
         ]
-        rows = [(one.layout, code(one.reference), code(one.tag)) for one in report.artifacts]
+        rows = [
+            (one.layout, code(one.reference), _tag(one.tag, tagged=one.tagged is not False)) for one in report.artifacts
+        ]
         self._table = [("layout", "reference", "tag"), *rows]
         self._references = [one.reference for one in report.artifacts if one.digest]
 

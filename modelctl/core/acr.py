@@ -101,7 +101,7 @@ class AcrLogin:
             raise self._denied("no keys of Alibaba Cloud were found", "export ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET")
         name = f"API of ACR, {self.url}"
         response = self._pools.send(name, "POST", self.url + self._signed(keys), {"Accept-Encoding": "identity"})
-        data = read_limited(response)
+        data = read_limited(response, name)
         try:
             document = json.loads(data)
             code = str(document.get("Code", ""))[:100]

@@ -270,7 +270,7 @@ def _of_instance(environ: Mapping[str, str]) -> Credentials:
 
 def _body(response: urllib3.BaseHTTPResponse, name: str, what: str) -> bytes:
     """Return what was answered; an error does not quote it, since it might quote a token."""
-    data = read_limited(response)
+    data = read_limited(response, f"{name}, {what}")
     if response.status in BUSY:
         raise Unavailable(name, why=f"it answered {response.status}", retry_after=retry_after(response.headers))
     if response.status != 200:

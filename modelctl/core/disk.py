@@ -67,7 +67,8 @@ def on_disk(what: str) -> Iterator[None]:
         raise
     except OSError as error:
         number = error.errno or 0
-        why = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})" if number else str(error)
+        known = errno.errorcode.get(number)
+        why = f"{os.strerror(number)} ({known})" if known else str(error)
         if number in (errno.ENOENT, errno.ENOTDIR):
             raise NotFound(what, why=why) from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):

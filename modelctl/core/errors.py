@@ -11,7 +11,7 @@
      ├ Invalid               invalid            11   a model or an artifact that breaks its format
      ├ Conflict              conflict           12   a target, store or tag that somebody else holds or filled
      ├ DiskProblem           disk               13   the operating system refused a read or a write
-     ├ Partial               partial             9   done in part: not every region, node or byte
+     ├ Partial               partial             9   done in part: not every region, destination, node or byte
      └ TimedOut              timed-out          10   not done within the time that was given
 
 ^C ends with 130, SIGTERM with 143, anything that is not in this tree with 1. 6 and 8 are kept for

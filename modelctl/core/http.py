@@ -15,13 +15,13 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypeGuard
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-from modelctl.core.disk import on_disk
-from modelctl.core.errors import BadAnswer, Unavailable
+from modelctl.core.errors import BadAnswer, Unavailable, UsageProblem
+from modelctl.core.tls import hint_of, open_context
 
 MAX_ERROR_SIZE = 64 << 10
 
@@ -30,6 +30,9 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 BROKEN = (HTTPError, OSError, http.client.HTTPException)
 """What a connection that fails raises."""
+
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Pools:
@@ -47,6 +50,8 @@ class Pools:
         client_key: str = "",
         insecure: bool = False,
     ) -> None:
+        if client_key and not client_cert:
+            raise UsageProblem(f"client key {client_key}", why="no certificate is named with it", hint="--client-cert")
         self._timeout_s, self._insecure = timeout_s, insecure
         self._ca_file, self._client_cert, self._client_key = ca_file, client_cert, client_key
         self._proxies: dict[tuple[str, str], str] = {}
@@ -55,10 +60,7 @@ class Pools:
 
     @functools.cached_property
     def context(self) -> ssl.SSLContext:
-        with on_disk(self._ca_file or self._client_cert or "TLS certificates"):
-            context = ssl.create_default_context(cafile=self._ca_file or None)
-            if self._client_cert:
-                context.load_cert_chain(self._client_cert, self._client_key or None)
+        context = open_context(self._ca_file, self._client_cert, self._client_key)
         if self._insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             context.check_hostname = False
@@ -80,7 +82,7 @@ class Pools:
                 method, url, headers=headers, body=body, redirect=False, preload_content=False, decode_content=False
             )
         except SSLError as error:
-            raise BadAnswer(name, why=f"TLS: {error}", hint="--ca-file names the CA that signed it") from error
+            raise BadAnswer(name, why=f"TLS: {error}", hint=hint_of(error)) from error
         except BROKEN as error:
             raise Unavailable(name, why=f"{redacted(url)}: {described(error)}") from error
 
@@ -159,8 +161,8 @@ def drain(response: urllib3.BaseHTTPResponse) -> bytes:
     return data
 
 
-def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE) -> bytes:
-    """Read a body of at most `limit` bytes and give the connection back.
+def read_limited(response: urllib3.BaseHTTPResponse, name: str, limit: int = MAX_ERROR_SIZE) -> bytes:
+    """Read a body of at most `limit` bytes and give the connection back; `name` says in errors what is read.
 
     Raises:
         BadAnswer: It is longer. Unavailable: It breaks off.
@@ -171,17 +173,32 @@ def read_limited(response: urllib3.BaseHTTPResponse, limit: int = MAX_ERROR_SIZE
             data += piece
             if len(data) > limit:
                 response.close()
-                raise BadAnswer("an answer without end", why=f"at most {limit} bytes are read")
+                raise BadAnswer(name, why=f"an answer without end: at most {limit} bytes are read")
         response.release_conn()
     except BROKEN as error:
         response.close()
-        raise Unavailable("an answer broke off", why=described(error)) from error
+        raise Unavailable(name, why=f"the answer broke off: {described(error)}") from error
     return data
 
 
+def split_url(url: str) -> SplitResult:
+    """Take a URL apart; `ValueError` where it has no valid host and port, or not all who read it find the same one."""
+    place = urlsplit(url)
+    _ = place.port, (place.hostname or "").encode("idna")
+    if "\\" in place.netloc or not url.isprintable():
+        raise ValueError("a backslash, or what is not printed, ends the host for some")
+    return place
+
+
+def origin_of(url: str) -> str:
+    """Return the scheme, host and port of a URL in the one form that all its spellings have. Source: RFC 6454, 4."""
+    place = urlsplit(url)
+    return f"{place.scheme}://{place.netloc.lower().removesuffix(_DEFAULT_PORTS.get(place.scheme, ''))}"
+
+
 def may_lead(base: str, target: str) -> bool:
-    """Say whether `base` may lead to `target`: to HTTP(S), and not out of TLS; `ValueError` where that is no URL."""
-    scheme = urlsplit(target).scheme
+    """Say whether `base` may lead to `target`: to HTTP(S), and not out of TLS; `ValueError` as `split_url`."""
+    scheme = split_url(target).scheme
     return scheme == "https" or (scheme == "http" and urlsplit(base).scheme != "https")
 
 

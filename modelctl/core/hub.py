@@ -90,7 +90,7 @@ class Hub:
                 if not admitted:
                     raise
                 raise Unavailable(what, why=error.why) from error
-            return read_limited(answer, MAX_DOCUMENT_SIZE), answer.headers
+            return read_limited(answer, what, MAX_DOCUMENT_SIZE), answer.headers
 
         data, headers = retrying(ask)
         try:
@@ -128,7 +128,7 @@ class Hub:
             return b""
         answer, _ = self._follow(url, {}, what, witness)
         length = answer.headers.get("Content-Length", str(size))
-        data = read_limited(answer, size + 1) if length == str(size) else drain(answer)
+        data = read_limited(answer, what, size + 1) if length == str(size) else drain(answer)
         if len(data) != size:
             raise changed(what, f"it has {length} bytes; {size} were listed")
         return data

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from modelctl.core.ending import wait
+
 PIECE = 128 << 10
 """Bytes that go at once where there is a rate to keep."""
 
@@ -28,7 +30,7 @@ class Pace:
             self._next = max(self._next, now - _CREDIT_S) + size / self._rate
             wait_s = self._next - now
         if wait_s > 0:
-            time.sleep(wait_s)
+            wait(wait_s)
 
 
 def allowed(paces: Sequence[Pace], size: int) -> int:

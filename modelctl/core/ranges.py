@@ -14,6 +14,7 @@ from typing import cast
 
 import urllib3
 
+from modelctl.core.ending import wait
 from modelctl.core.errors import BadAnswer, ChecksumMismatch, Denied, ModelctlError, Unavailable
 from modelctl.core.http import BROKEN, BUSY, block, described, drain, is_plain, said
 from modelctl.core.retry import retry_after, wait_after
@@ -115,7 +116,7 @@ class Stream:
             except Unavailable as error:
                 failures = failures + 1 if self.position == before else 1
                 wait_s = wait_after(failures, error.retry_after) if error.retryable else None
-                if wait_s is None or self._blob.closed.wait(wait_s):
+                if wait_s is None or wait(wait_s, self._blob.closed):
                     raise
 
     def _read(self) -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from modelctl.core.errors import UsageProblem
-from modelctl.core.types import Digest, parse_digest
+from modelctl.core.types import Digest, is_digest
 
 OCI_SCHEME = "oci:"
 
@@ -22,6 +22,7 @@ _HOST = re.compile(
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _LONGEST_REPOSITORY = 255
+_LAST_PORT = 65535
 _EXPECTED = "expected oci:PATH[:tag][@digest] or registry/repository[:tag][@digest]"
 
 
@@ -54,7 +55,7 @@ def parse_reference(text: str) -> Reference:
     """Parse a reference as a user writes it. Docker Hub has no short form: it is `docker.io/library/NAME`.
 
     Raises:
-        UsageProblem: It is neither form. Invalid: Its digest is malformed.
+        UsageProblem: It is neither form, or its digest is malformed.
     """
     rest, at, hexadecimal = text.removeprefix(OCI_SCHEME).partition("@sha256:")
     path, colon, tag = rest.rpartition(":")
@@ -62,7 +63,10 @@ def parse_reference(text: str) -> Reference:
         path, tag = rest, ""
     elif not _TAG.fullmatch(tag):
         raise UsageProblem(f"not a reference: {text[:300]!r}", why=f"{tag[:150]!r} is not a tag: {_TAG_RULE}")
-    digest = parse_digest("sha256:" + hexadecimal) if at else None
+    digest = Digest("sha256:" + hexadecimal) if at else None
+    if digest and not is_digest(digest):
+        why = f"{digest[:100]!r} is not a digest: expected sha256:<64 lower-case hex digits>"
+        raise UsageProblem(f"not a reference: {text[:300]!r}", why=why)
     if text.startswith(OCI_SCHEME):
         if not path:
             raise UsageProblem(f"not a reference: {text[:300]!r}", why="the path of the layout is empty")
@@ -76,14 +80,19 @@ def parse_reference(text: str) -> Reference:
 _TAG_RULE = "letters, digits, '_', '.' and '-', at most 128, not starting with '.' or '-'"
 
 
+def _is_host(text: str) -> bool:
+    port = re.search(r":([0-9]+)$", text)
+    return bool(_HOST.fullmatch(text)) and (not port or int(port[1]) <= _LAST_PORT)
+
+
 def _names_host(text: str) -> bool:
     """Say whether `text` can only be a host: it has a dot or a port, or is localhost."""
-    return bool(_HOST.fullmatch(text)) and (text == "localhost" or any(mark in text for mark in ".:["))
+    return _is_host(text) and (text == "localhost" or any(mark in text for mark in ".:["))
 
 
 def check_registry(text: str) -> str:
     """Return the name of a registry, HOST[:PORT], if it can be one."""
-    if not _HOST.fullmatch(text):
+    if not _is_host(text):
         raise UsageProblem(f"not a registry: {text[:300]!r}", why="expected HOST[:PORT]")
     return text
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeVar
 
+from modelctl.core.ending import wait
 from modelctl.core.errors import Unavailable
 
 Result = TypeVar("Result")
@@ -49,36 +50,41 @@ def retrying(work: Callable[[], Result], patience: Patience = PATIENT) -> Result
         return _retry(work, error, patience)
 
 
-def _retry(work: Callable[[], Result], first: Unavailable, patience: Patience) -> Result:
+def _retry(work: Callable[[], Result], failure: Unavailable, patience: Patience) -> Result:
+    """Go on after a first `failure`. stamina counts; the waits are ours, for its own go on when the process ends."""
     import stamina
     from stamina.instrumentation import set_on_retry_hooks
 
     set_on_retry_hooks([])
-    failures = [first]
-
-    def again() -> Result:
-        if failures:
-            raise failures.pop()
-        return work()
-
-    retry = stamina.retry(
-        on=_backoff,
+    for attempt in stamina.retry_context(
+        on=_is_worth_it,
         attempts=patience.attempts,
         timeout=patience.timeout_s,
-        wait_initial=_FIRST_WAIT_S,
-        wait_jitter=0.5,
-        wait_max=_LAST_WAIT_S,
-    )
-    result: Result = retry(again)()
-    return result
+        wait_initial=0,
+        wait_jitter=0,
+    ):
+        with attempt:
+            if attempt.num == 1:
+                raise failure
+            wait(0 if stamina.is_testing() else _backoff(failure, attempt.num - 1))
+            try:
+                return work()
+            except Unavailable as error:
+                failure = error
+                raise
+    raise failure
 
 
-def _backoff(error: Exception) -> bool | float:
-    if not isinstance(error, Unavailable) or not error.retryable:
-        return False
-    if error.retry_after is None:
-        return True
-    return error.retry_after if error.retry_after <= LONGEST_WAIT_S else False
+def _is_worth_it(error: Exception) -> bool:
+    return isinstance(error, Unavailable) and error.retryable and (error.retry_after or 0) <= LONGEST_WAIT_S
+
+
+def _backoff(failure: Unavailable, failures: int) -> float:
+    """Return how long to wait after the last of so many failures in a row [s]."""
+    if failure.retry_after is not None:
+        return failure.retry_after
+    wait_s = _FIRST_WAIT_S * 2 ** (failures - 1) + random.uniform(0, 0.5)  # noqa: S311
+    return float(min(wait_s, _LAST_WAIT_S))
 
 
 def wait_after(failures: int, asked_s: float | None = None) -> float | None:
@@ -108,6 +114,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(text)
     try:
         then = parsedate_to_datetime(text).replace(tzinfo=datetime.UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (then - datetime.datetime.now(tz=datetime.UTC)).total_seconds())

@@ -21,6 +21,7 @@ from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import DryRun, PreloadMode
 from modelctl.core.config import load_config
 from modelctl.core.disk import on_disk
+from modelctl.core.ending import keeping_connections
 from modelctl.core.errors import ModelctlError, UsageProblem
 from modelctl.core.reference import Reference
 from modelctl.flows.node_jobs import Limits, NodeRow
@@ -196,7 +197,7 @@ def side_by_side(
         except ModelctlError as error:
             return failed(context, one_line(error))
 
-    with ThreadPoolExecutor(len(names)) as pool:
+    with keeping_connections(), ThreadPoolExecutor(len(names)) as pool:
         futures = [pool.submit(one, name) for name in names]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)

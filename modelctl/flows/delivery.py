@@ -78,7 +78,7 @@ class Delivery:
     def look(self) -> None:
         """Say what would be sent, as if it had been."""
         with failing("destination"):
-            self._ask_for_tags()
+            self.ask_for_tags()
             there = self.workers.run(self.store.has, self.package.blobs)
         for blob, present in zip(self.package.blobs, there, strict=True):
             (self.copied.skipped if present else self.copied.sent).append(blob.digest)
@@ -91,9 +91,8 @@ class Delivery:
             Conflict: The tag points elsewhere, and `if_exists` is "fail". Nothing was sent.
         """
         package, workers = self.package, self.workers
-        workers.expect(len(package.blobs), package.size)
         with failing("destination"):
-            self._ask_for_tags()
+            self.ask_for_tags()
             before = {*self.copied.sent, *self.copied.skipped}
             for blob in package.blobs:
                 self.settled(blob) if blob.digest in before else None
@@ -109,8 +108,12 @@ class Delivery:
             for name, root in self._tags.items():
                 self.store.tag(root, name)
 
-    def _ask_for_tags(self) -> None:
-        """Learn which tags may be set; that of the artifact is set last."""
+    def ask_for_tags(self) -> None:
+        """Learn which tags may be set; that of the artifact is set last.
+
+        Raises:
+            Conflict: One points elsewhere, and `if_exists` is "fail".
+        """
         tags = {**self.package.tags, **({self.tag: self.package.root} if self.tag else {})}
         self._tags = {name: root for name, root in tags.items() if may_tag(self.store, name, root, self.if_exists)}
         self.tagged = self.tag in self._tags

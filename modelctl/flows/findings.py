@@ -95,9 +95,7 @@ def check_registry(
 
 def _unreached(subject: str, error: ModelctlError) -> Finding:
     found = problem_of(subject, "tls" if error.why.startswith("TLS:") else "reach", error)
-    if "expired" in found.seen:
-        found.hint = "renew the registry's certificate; or, if it is good, set this machine's clock"
-    elif found.check == "reach" and not found.hint:
+    if found.check == "reach" and not found.hint:
         found.hint = "check name and port, DNS, HTTPS_PROXY and NO_PROXY, and that the network lets this machine there"
     return found
 
@@ -166,7 +164,8 @@ def _rights(subject: str, store: RemoteStore, access: Access, *, push: bool) -> 
         found = problem_of(subject, "push", error)
         user = store.transport.user
         may = "another user" if not user else f"more rights for {user.user or 'the token'}"
-        found.hint = f"pushing to {store.name} takes {may}" + (f", or {error.hint}" if not access.login else "")
+        other = f", or {error.hint}" if error.hint and not access.login else ""
+        found.hint = f"pushing to {store.name} takes {may}{other}"
     except ModelctlError as error:
         found = problem_of(subject, "push", error)
     else:

@@ -78,10 +78,13 @@ class PackedLayer(msgspec.Struct, kw_only=True):
 
 
 class PackedArtifact(msgspec.Struct, kw_only=True):
+    """One manifest of the report. `tagged` is None where nothing is tagged, or each region says it."""
+
     layout: str
     reference: str
     digest: str = ""
     tag: str = ""
+    tagged: bool | None = None
 
 
 class PackReport(msgspec.Struct, kw_only=True):
@@ -146,6 +149,7 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
     Raises:
         UsageProblem, Invalid, NotFound: The input is refused; nothing was written.
         ChecksumMismatch: A file changed, or is not what its source or crc32.txt says; no manifest was written.
+        Conflict: A tag points elsewhere, and `if_exists` is "fail". No tag was written.
         DiskProblem, Denied: No tag was written. The same command goes on.
     """
     if reference.digest:
@@ -162,10 +166,14 @@ def pack(url: str, reference: Reference, options: PackOptions, progress: Progres
         with writing(store):
             workers = model.workers(progress, remote=bool(reference.registry))
             written = write_model(model, known, stated, workers)
-            for root, name in zip(written.roots, tags, strict=True):
-                if may_tag(store, name, root, options.if_exists):
-                    store.tag(root, name)
-    return written_report(model, written, str(reference.store), tags)
+            targets = dict(zip(tags, written.roots, strict=True))
+            wanted = {name: root for name, root in targets.items() if may_tag(store, name, root, options.if_exists)}
+            for name, root in wanted.items():
+                store.tag(root, name)
+    report = written_report(model, written, reference.store, tags)
+    for artifact in report.artifacts:
+        artifact.tagged = artifact.tag in wanted
+    return report
 
 
 def list_model(source: Source, options: PackOptions) -> Model:

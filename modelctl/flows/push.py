@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from modelctl.core.access import DEFAULT, Access
 from modelctl.core.choices import IfExists
-from modelctl.core.errors import UsageProblem, failing
+from modelctl.core.errors import Conflict, ModelctlError, UsageProblem, failing
 from modelctl.core.progress import Progress
 from modelctl.core.reference import LATEST, Reference
 from modelctl.flows.attached import ALL
-from modelctl.flows.delivery import Delivery, Package, read_package
+from modelctl.flows.delivery import Delivery, read_package
 from modelctl.flows.stores import open_store, writing
 from modelctl.flows.workers import Workers
 
+State = Literal["Pushed", "Failed", "Untried"]
+"""Untried: the tag of another destination must not be moved, so nothing was sent to any."""
+
 
 class PushReport(msgspec.Struct, kw_only=True):
-    """What went to one destination: digests of blobs sent, there already, and mounted; sizes in bytes."""
+    """What went to one destination: digests of blobs sent, there already, and mounted; sizes in bytes.
+
+    `reference` is by digest where it was pushed, else by tag. `code`, `why` and `hint` are of the error that ended it.
+    """
 
     reference: str
     digest: str
@@ -28,6 +37,10 @@ class PushReport(msgspec.Struct, kw_only=True):
     skipped: list[str]
     mounted: list[str]
     tagged: bool
+    state: State = "Pushed"
+    code: str = ""
+    why: str = ""
+    hint: str = ""
 
 
 def push(
@@ -40,23 +53,37 @@ def push(
     attached: str = ALL,
     access: Access = DEFAULT,
     done: Callable[[PushReport], None] = lambda _report: None,
-) -> list[PushReport]:
+) -> tuple[list[PushReport], list[ModelctlError]]:
     """Copy the artifact `source` to each destination, one after the other, and what is `attached` to it.
 
-    `done` is called with each that has it.
+    One that fails keeps no other from it; but when `if_exists` is "fail" and a tag points elsewhere, nothing is sent to
+    any. `done` is called with each that has it.
+
+    Returns:
+        A report of each destination, and what ended those that failed; their tags were not touched.
 
     Raises:
-        Conflict: A tag points elsewhere, and `if_exists` is "fail". Nothing was sent to that destination.
-        ModelctlError: Of whatever kind a store raises; its text says on which side. The tag was not touched.
+        UsageProblem: A destination is named by a digest. Nothing was sent.
+        ModelctlError: Of whatever kind: the source cannot be read. Nothing was sent.
     """
-    package = read_package(source, access, attached)
-    reports = []
     for destination in destinations:
         check_destination(destination)
+    package = read_package(source, access, attached)
+    pushes = []
+    for destination in destinations:
         workers = Workers(jobs, progress, remote=bool(source.registry or destination.registry))
-        reports.append(_push_one(package, destination, workers, if_exists, access))
-        done(reports[-1])
-    return reports
+        store = open_store(destination, access)
+        pushes.append(_Push(destination, Delivery(package, store, destination.tag or LATEST, workers, if_exists)))
+    progress.expect(len(pushes) * len(package.blobs), len(pushes) * package.size)
+    if if_exists == "fail":
+        for one in pushes:
+            one.ask()
+    if not any(isinstance(one.error, Conflict) for one in pushes):
+        for one in pushes:
+            one.run()
+            if one.state == "Pushed":
+                done(one.report())
+    return [one.report() for one in pushes], [one.error for one in pushes if one.error]
 
 
 def check_destination(destination: Reference) -> None:
@@ -65,21 +92,52 @@ def check_destination(destination: Reference) -> None:
         raise UsageProblem(f"cannot push to {destination}", why="a digest follows from the content", hint="name a tag")
 
 
-def _push_one(
-    package: Package, destination: Reference, workers: Workers, if_exists: IfExists, access: Access
-) -> PushReport:
-    store = open_store(destination, access)
-    delivery = Delivery(package, store, destination.tag or LATEST, workers, if_exists)
-    with failing("destination"), writing(store):
-        delivery.bring()
-        delivery.point()
-    return PushReport(
-        reference=f"{destination.store}@{package.root.digest}",
-        digest=package.root.digest,
-        tag=delivery.tag,
-        size=package.size,
-        sent=list(delivery.copied.sent),
-        skipped=list(delivery.copied.skipped),
-        mounted=list(delivery.copied.mounted),
-        tagged=delivery.tagged,
-    )
+@dataclass
+class _Push:
+    """The artifact on its way to one destination; the error that ends it is kept."""
+
+    destination: Reference
+    delivery: Delivery
+    state: State = "Untried"
+    error: ModelctlError | None = None
+
+    def ask(self) -> None:
+        """Find out whether the tags may be set."""
+        with self._until("Untried"):
+            self.delivery.ask_for_tags()
+
+    def run(self) -> None:
+        """Bring the artifact, and tag it, unless it has failed."""
+        if self.error:
+            return
+        with self._until("Pushed"), writing(self.delivery.store):
+            self.delivery.bring()
+            self.delivery.point()
+
+    @contextmanager
+    def _until(self, state: State) -> Iterator[None]:
+        try:
+            with failing("destination"):
+                yield
+            self.state = state
+        except ModelctlError as error:
+            self.state, self.error = "Failed", error
+
+    def report(self) -> PushReport:
+        delivery, package, error = self.delivery, self.delivery.package, self.error
+        pushed, place = self.state == "Pushed", self.destination.store
+        untried = "not tried: the tag of another destination must not move" if self.state == "Untried" else ""
+        return PushReport(
+            reference=f"{place}@{package.root.digest}" if pushed else f"{place}:{delivery.tag}",
+            digest=package.root.digest,
+            tag=delivery.tag,
+            size=package.size,
+            sent=list(delivery.copied.sent),
+            skipped=list(delivery.copied.skipped),
+            mounted=list(delivery.copied.mounted),
+            tagged=pushed and delivery.tagged,
+            state=self.state,
+            code=error.code if error else "",
+            why=error.seen if error else untried,
+            hint=error.hint if error else "",
+        )

@@ -27,6 +27,7 @@ from modelctl.flows.regions import in_region, name_in_regions, open_in_region, r
 from modelctl.flows.workers import JOBS, Workers, side_by_side
 from modelctl.registry.copies import Copies
 from modelctl.registry.copy import Copied, copy_blob
+from modelctl.registry.hashed import Hashed
 from modelctl.registry.ocidir import OciDir
 from modelctl.registry.shared import SharedBlob, SharedReads
 
@@ -255,7 +256,7 @@ class RegionJob:
 
     @property
     def _fetcher(self) -> Fetcher | None:
-        return _Together(self.job.reads, self.row.region) if self.job.reads else None
+        return _Together(self.job.origins, self.job.reads, self.row.region) if self.job.reads else None
 
     def _settle(self, blob: Descriptor) -> None:
         if self.job.reads:
@@ -292,15 +293,19 @@ class Part:
 class _Together:
     """Opens blobs for one region, to be read together with the others."""
 
+    origins: Origins
     reads: SharedReads
     name: str
+
+    def __str__(self) -> str:
+        return str(self.origins.origin)
 
     def open(self, descriptor: Descriptor) -> SharedBlob:
         return self.reads.open(self.name, descriptor)
 
 
 class Origins:
-    """Where blobs are read: at the origin, or in a region that has them by now. Counts what was read [bytes]."""
+    """Where blobs are read, and hashed: at the origin, or in a region that has them by now. Counts the bytes read."""
 
     def __init__(self, origin: Store) -> None:
         self.origin = origin
@@ -315,7 +320,8 @@ class Origins:
     def open(self, descriptor: Descriptor, elsewhere: bool) -> Blob:  # noqa: FBT001
         """Open a blob, where it may be `elsewhere` in a region that has it."""
         holder = self._holders.get(descriptor.digest) if elsewhere else None
-        return Copies(descriptor, [holder, self.origin] if holder else [self.origin], self._count)
+        copies = Copies(descriptor, [holder, self.origin] if holder else [self.origin], self._count)
+        return Hashed(copies, descriptor, copies)
 
     def _count(self, store: Fetcher, size: int) -> None:
         with self._lock:

@@ -59,7 +59,7 @@ def open_in_region(
 
 def reach(region: Region, name: str, access: Access) -> Access:
     """Return how to reach a region's registry: what `access` says, and where it says nothing the settings."""
-    certified = access if access.client_cert else region
+    certified = access if access.client_cert or access.client_key else region
     return replace(
         access,
         authfile=access.authfile or region.authfile,

@@ -21,6 +21,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 import msgspec
 
 from modelctl.core.errors import BadAnswer, Denied
+from modelctl.core.http import origin_of, split_url
 from modelctl.core.learned import learned
 from modelctl.registry.credentials import Credentials
 from modelctl.registry.quirks import Quirks
@@ -57,10 +58,15 @@ class Authenticator:
         quirks: Quirks,
         trusted: tuple[str, ...],
         renew: Callable[[], bool] = lambda: False,
+        *,
+        searched: Callable[[], str] = lambda: "",
     ) -> None:
-        """Find credentials by `credentials`; again where they were refused and `renew` says that there are others."""
+        """Find credentials by `credentials`; again where they were refused and `renew` says that there are others.
+
+        `searched` says in errors where none were found.
+        """
         self._registry, self._quirks, self._trusted = registry, quirks, trusted
-        self._find, self._renew = credentials, renew
+        self._find, self._renew, self._searched = credentials, renew, searched
         self._found: list[Credentials | None] = []
         self._tokens: dict[str, Token] = {}
         self._lock = threading.Lock()
@@ -111,16 +117,30 @@ class Authenticator:
             self._tokens["" if basic else scope] = token
             return token.header
 
-    def refused(self, why: str) -> Denied:
-        """Describe a refusal: what the registry said, and where the credentials came from."""
+    def refused(self, why: str, what: str = "", *, forbidden: bool = False) -> Denied:
+        """Describe a refusal: what the registry said, and where the credentials came from.
+
+        Args:
+            why: What it said.
+            what: Of what; empty for the whole registry.
+            forbidden: It knows who asks, if there are credentials: another login is no help.
+        """
         found = self.credentials
-        where = f"credentials from {found.origin}" if found else "no credentials were found"
-        return Denied(f"registry {self._registry}", why=f"{why}; {where}", hint=f"modelctl login {self._registry}")
+        place = "" if found else self._searched()
+        none = f"no credentials were found in {place}" if place else "no credentials were found"
+        where = f"credentials from {found.origin}" if found else none
+        hint = "" if found and forbidden else f"modelctl login {self._registry} -u USER"
+        return Denied(what or f"registry {self._registry}", why=f"{why}; {where}", hint=hint)
 
     def _basic(self, used: str | None) -> Token:
-        if not self.credentials or used == self.credentials.basic():
-            raise self.refused("it wants a user and password" if not self.credentials else "it refused the password")
-        return Token(self.credentials.basic(), float("inf"))
+        credentials = self.credentials
+        if not credentials:
+            raise self.refused("it wants a user and password")
+        if credentials.identity_token:
+            raise self.refused("it wants a user and password, not an identity token")
+        if used == credentials.basic():
+            raise self.refused("it refused the password")
+        return Token(credentials.basic(), float("inf"))
 
     def _bearer(self, rest: str, scope: str, origin: str, fetch: Fetch) -> Token:
         params = _parameters(rest)
@@ -134,7 +154,7 @@ class Authenticator:
         body = fetch(*_token_request(realm, params.get("service", ""), scope or params.get("scope", ""), credentials))
         try:
             answer = msgspec.json.decode(body, type=learned(_TokenAnswer))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadAnswer(f"token realm {_host(realm)}", why=str(error)) from error
         token = answer.token or answer.access_token
         if not token or not token.isascii() or not token.isprintable():
@@ -144,9 +164,9 @@ class Authenticator:
     def _check_realm(self, realm: str, origin: str) -> None:
         """Refuse to show credentials to a realm that may not have them; `Denied`."""
         place = urlsplit(realm)
-        named = place.netloc in self._trusted or place.hostname in self._trusted
         host = place.hostname or ""
-        if f"{place.scheme}://{place.netloc}" == origin:
+        named = any(name in self._trusted for name in (place.netloc, host, f"[{host}]"))
+        if origin_of(realm) == origin_of(origin):
             return
         secure = place.scheme == "https" or (named and _is_loopback(host))
         known = named or any(fnmatchcase(host, pattern) for pattern in self._quirks.realms)
@@ -186,9 +206,10 @@ def _parameters(text: str) -> dict[str, str]:
 
 def _is_http(url: str) -> bool:
     try:
-        return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+        place = split_url(url)
     except ValueError:
         return False
+    return place.scheme in ("http", "https") and bool(place.hostname)
 
 
 def _host(url: str) -> str:
@@ -202,8 +223,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_address(host: str) -> bool:
+    """Say whether a host, without brackets, is an address in any spelling: no top-level domain starts with a digit.
+
+    Source: RFC 1123 2.1; inet_aton(3) also takes 127.1 and 0x7f.1, an IPv6 zone any text.
+    """
+    return ":" in host or host.rstrip(".").rpartition(".")[2][:1].isdigit()
+
+
 def _same_domain(one: str, other: str) -> bool:
-    """Say whether two host names share their registrable domain, by the public suffix list."""
+    """Say whether two hosts share their registrable domain, by the public suffix list; an address has none."""
+    if _is_address(one) or _is_address(other):
+        return one.lower() == other.lower()
     from publicsuffixlist import PublicSuffixList
 
     names: Any = PublicSuffixList()

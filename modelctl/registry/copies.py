@@ -25,6 +25,9 @@ class Copies:
         self._descriptor, self._stores, self._count = descriptor, list(stores), count
         self._blob: Blob | None = None
 
+    def __str__(self) -> str:
+        return str(self._stores[0])
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         with failing("source"):
             try:

@@ -5,16 +5,16 @@ What the destination has is skipped after a HEAD; what another repository of the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from modelctl.core.chunks import feed
 from modelctl.core.disk import FileBlob
-from modelctl.core.errors import DigestMismatch, failing
+from modelctl.core.errors import failing
 from modelctl.core.protocols import Blob, Fetcher, Store
 from modelctl.core.types import Descriptor, Digest
+from modelctl.registry.hashed import Hashed
 from modelctl.registry.remote import RemoteStore
 from modelctl.registry.shared import SharedBlob
 from modelctl.registry.upload import RemoteUpload
@@ -85,20 +85,17 @@ def send_blob(
     """Send one blob, whatever the destination has under its digest; see `copy_blob`."""
     with failing("source"):
         blob = source.open(descriptor)
-    read = _Read(blob)
+    read = Hashed(blob, descriptor, source)
     with closing(blob), destination.upload(read, name or descriptor.digest) as upload:
         if isinstance(upload, RemoteUpload):
             try:
                 _fill(upload, blob, read, advance)
-                upload.finish(descriptor.digest)
+                upload.finish(descriptor.digest, lambda: read.check(advance))
             finally:
                 copied.sizes.append(upload.sent)
             return
-        sha = hashlib.sha256()
-        feed(read, 0, blob.size, [sha.update, upload.write], advance)
-        if f"sha256:{sha.hexdigest()}" != descriptor.digest:
-            why = f"its bytes hash to sha256:{sha.hexdigest()}"
-            raise DigestMismatch(f"source: blob {descriptor.digest}", why=why)
+        feed(read, 0, blob.size, [upload.write], advance)
+        read.check(advance)
         upload.commit(descriptor.digest)
 
 
@@ -114,18 +111,3 @@ def _fill(upload: RemoteUpload, blob: Blob, read: Blob, advance: Callable[[int],
             advance(len(piece))
     else:
         feed(read, 0, blob.size, [upload.write], advance, start=start)
-
-
-class _Read:
-    """The blob that is copied; what fails in reading it is the source's."""
-
-    def __init__(self, blob: Blob) -> None:
-        self._blob = blob
-        self.size = blob.size
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        with failing("source"):
-            self._blob.read_into(offset, buffer)
-
-    def close(self) -> None:
-        self._blob.close()

@@ -126,21 +126,14 @@ def _from_entry(entry: Mapping[str, Any], origin: str) -> Credentials | None:
 
 def _ask_helper(name: str, server: str) -> Credentials | None:
     program = f"docker-credential-{name}"
-    try:
-        run = subprocess.run(
-            [program, "get"], input=server, capture_output=True, text=True, timeout=_HELPER_TIMEOUT_S, check=False
-        )
-        answer = json.loads(run.stdout) if run.returncode == 0 else {}
-    except FileNotFoundError as error:
-        raise Denied(f"credentials of {server}", why=f"the config names the helper {program}, not on PATH") from error
-    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        raise Denied(f"credentials of {server}", why=f"{program} gave no valid answer") from error
+    run = _run_helper(program, "get", server, server)
     if run.returncode and "not found" in (run.stdout + run.stderr).lower():
         return None
-    if run.returncode:
-        raise Denied(
-            f"credentials of {server}", why=f"{program} ended with {run.returncode}: {run.stderr.strip()[:200]}"
-        )
+    _check_helper(run, server)
+    try:
+        answer = json.loads(run.stdout)
+    except ValueError as error:
+        raise Denied(f"credentials of {server}", why=f"{program} gave no valid answer") from error
     user, secret = (answer.get(key) for key in ("Username", "Secret")) if isinstance(answer, dict) else (None, None)
     if not isinstance(user, str) or not isinstance(secret, str):
         raise Denied(f"credentials of {server}", why=f"{program} gave no valid answer")
@@ -160,8 +153,10 @@ def save_credentials(registry: str, user: str, password: str, authfile: str = ""
     key, *_ = keys = _keys(registry)
     helper = _helper(config, keys)
     if helper and in_helper:
-        _run_helper(helper, "store", json.dumps({"ServerURL": key, "Username": user, "Secret": password}), key)
-        return f"docker-credential-{helper}"
+        program = f"docker-credential-{helper}"
+        entry = json.dumps({"ServerURL": key, "Username": user, "Secret": password})
+        _check_helper(_run_helper(program, "store", entry, key), key, password)
+        return program
     if helper:
         config.setdefault("credHelpers", {})[key] = ""
     auth = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -171,27 +166,59 @@ def save_credentials(registry: str, user: str, password: str, authfile: str = ""
 
 
 def forget_credentials(registry: str, authfile: str = "") -> bool:
-    """Forget the credentials of a registry; return whether there were any."""
+    """Forget the credentials of a registry, by every name that it is found by; return whether there were any.
+
+    Raises:
+        Denied: The helper did not forget them; what the config file had is gone.
+    """
     path = config_path(authfile)
     config = load_config(path)
     key, *_ = keys = _keys(registry)
+    entries = config.get("auths", {})
+    kept = {name: entry for name, entry in entries.items() if name not in keys}
+    if kept != entries:
+        _write_config(path, config | {"auths": kept})
     helper = _helper(config, keys)
-    if helper:
-        _run_helper(helper, "erase", key, key)
-    entry = config.get("auths", {}).pop(key, None)
-    if entry is not None:
-        _write_config(path, config)
-    return bool(helper) or entry is not None
+    in_helper = bool(helper and _ask_helper(helper, key))
+    if in_helper:
+        _check_helper(_run_helper(f"docker-credential-{helper}", "erase", key, key), key)
+    return in_helper or kept != entries
 
 
-def _run_helper(name: str, verb: str, text: str, server: str) -> None:
-    program = f"docker-credential-{name}"
+def _run_helper(program: str, verb: str, text: str, server: str) -> subprocess.CompletedProcess[str]:
+    """Run a credential helper; `Denied` when it does not run to its end."""
     try:
-        subprocess.run(
-            [program, verb], input=text, capture_output=True, text=True, timeout=_HELPER_TIMEOUT_S, check=True
+        return subprocess.run(
+            [program, verb],
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            timeout=_HELPER_TIMEOUT_S,
+            check=False,
         )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Denied(f"credentials of {server}", why=f"{program} {verb} failed: {type(error).__name__}") from error
+    except FileNotFoundError as error:
+        raise Denied(f"credentials of {server}", why=f"the config names the helper {program}, not on PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise Denied(
+            f"credentials of {server}", why=f"{program} {verb} did not end within {_HELPER_TIMEOUT_S} s"
+        ) from error
+    except OSError as error:
+        raise Denied(f"credentials of {server}", why=f"{program}: {error.strerror}") from error
+
+
+def _check_helper(run: subprocess.CompletedProcess[str], server: str, secret: str = "") -> None:
+    """Raise `Denied` with what a helper that failed says, on stdout by its protocol, without the `secret` that it got.
+
+    Source: docker-credential-helpers, `credentials/credentials.go`, Serve.
+    """
+    if not run.returncode:
+        return
+    said = run.stdout.strip() or run.stderr.strip()
+    for form in (json.dumps(secret)[1:-1], secret):
+        said = said.replace(form, "***") if form else said
+    why = f"{' '.join(run.args)} ended with {run.returncode}" + (f": {said[:200]}" if said else "")
+    raise Denied(f"credentials of {server}", why=why)
 
 
 def _write_config(path: Path, config: Mapping[str, Any]) -> None:

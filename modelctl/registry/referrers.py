@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from modelctl.core.ending import wait
 from modelctl.core.errors import BadAnswer, Conflict
 from modelctl.core.learned import learned
 from modelctl.core.media_types import OCI_INDEX
@@ -166,7 +167,7 @@ def enlist(referrer: Descriptor, read: Callable[[], Entries], write: Callable[[E
             known = write({referrer.digest: entry} | known)
             written, settled = True, False
             pause_s = max(pause_s, time.monotonic() - began)
-        time.sleep(pause_s * (2 if settled else _JITTER.uniform(0, 1)))
+        wait(pause_s * (2 if settled else _JITTER.uniform(0, 1)))
     raise Conflict(
         where,
         why=f"other writers replaced the list {MAX_ROUNDS} times meanwhile",

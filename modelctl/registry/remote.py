@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -22,7 +22,7 @@ from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlEr
 from modelctl.core.http import described, drain, read_limited
 from modelctl.core.protocols import Blob, BytesBlob
 from modelctl.core.retry import retrying
-from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, digest_of, parse_digest
+from modelctl.core.types import MAX_DOCUMENT_SIZE, Descriptor, Digest, digest_of, is_digest
 from modelctl.registry.journal import open_journal
 from modelctl.registry.referrers import (
     Entries,
@@ -67,7 +67,8 @@ class RemoteStore:
     def has(self, descriptor: Descriptor) -> bool:
         """Ask whether the registry has a blob; `DigestMismatch` when it has it with another size."""
         try:
-            response = self._ask("HEAD", self._blob_path(descriptor.digest), what=f"blob {descriptor.digest}")
+            what = f"blob {descriptor.digest} in {self.name}"
+            response = self._ask("HEAD", self._blob_path(descriptor.digest), what=what)
         except NotFound:
             return False
         drain(response)
@@ -93,10 +94,12 @@ class RemoteStore:
             scope=self._pull,
             expect=(200, 206),
             headers={"Range": f"bytes={offset}-{offset + length - 1}"},
-            what=f"blob {digest}",
+            what=f"blob {digest} in {self.name}",
         )
         if response.status == 206:
-            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
+            found = re.fullmatch(
+                r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", response.headers.get("Content-Range", "")
+            )
             self._check_size(descriptor, response, found[3] if found else "*")
             if not found or (int(found[1]), int(found[2])) != (offset, offset + length - 1):
                 response.close()
@@ -121,18 +124,24 @@ class RemoteStore:
 
     def resolve(self, name: str) -> Descriptor:
         """Return the manifest that a tag or digest names; no name is `latest`."""
-        response = self._ask("HEAD", self._manifest_path(name or "latest"), what=f"manifest {name or 'latest'}")
+        what = f"manifest {name or 'latest'} in {self.name}"
+        try:
+            response = self._ask("HEAD", self._manifest_path(name or "latest"), what=what)
+        except NotFound as error:
+            error.hint = f"modelctl ls {self}"
+            raise
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         digest, size = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
         drain(response)
-        if not digest or not size.isdigit():
+        if not digest or not re.fullmatch("[0-9]{1,18}", size):
             raw, media_type = self._get_manifest(name or "latest")
             digest, size = digest_of(raw), str(len(raw))
         if name.startswith("sha256:") and digest != name:
             raise DigestMismatch(f"manifest {name} in {self}", why=f"the registry says it is {digest[:100]}")
-        return Descriptor(
-            media_type=media_type or media_types.OCI_MANIFEST, digest=parse_digest(digest), size=int(size)
-        )
+        if not is_digest(digest):
+            why = f"its Docker-Content-Digest is {digest[:100]!r}; expected sha256:<64 lower-case hex digits>"
+            raise BadAnswer(f"manifest {name or 'latest'} in {self}", why=why)
+        return Descriptor(media_type=media_type or media_types.OCI_MANIFEST, digest=Digest(digest), size=int(size))
 
     def tags(self) -> list[str]:
         """Return the names of all tags, following pages."""
@@ -150,13 +159,14 @@ class RemoteStore:
             data, headers = self._read(url, what=what)
             yield data
             following = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', headers.get("Link", ""))
-            url = self._own_path(urljoin(self.transport.url(url), following[1]), what) if following else None
+            url = self._next_page(url, following[1], what) if following else None
         raise BadAnswer(what, why=f"they have more than {_MAX_PAGES} pages")
 
-    def _own_path(self, url: str, what: str) -> str:
-        if not self.transport.is_own(url):
+    def _next_page(self, url: str, place: str, what: str) -> str:
+        target = self.transport.joined(self.transport.url(url), place, what)
+        if not self.transport.is_own(target):
             raise BadAnswer(what, why="the next page is at another place")
-        return url
+        return target
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> list[Descriptor]:
         """Return the manifests that name `subject`: as the registry lists them, or as clients do where it does not.
@@ -244,7 +254,7 @@ class RemoteStore:
                     expect=(201,),
                     headers={"Content-Type": manifest.media_type},
                     body=raw,
-                    what=f"manifest {name}",
+                    what=f"manifest {name} in {self.name}",
                 )
             except (BadAnswer, NotFound) as error:
                 if _BLOB_UNKNOWN in error.why and manifest.media_type not in _INDEXES:
@@ -280,6 +290,7 @@ class RemoteStore:
         except BadAnswer:
             others = [tag for tag in self.tags() if tag != name and self.resolve(tag).digest == digest]
             if others:
+                self._check_deletes()
                 raise Conflict(
                     f"{self}:{name}",
                     why=f"the registry cannot forget a tag alone, and {', '.join(others[:5])} name {digest} too",
@@ -297,15 +308,27 @@ class RemoteStore:
         if referrer and listed.pop(digest, None):
             self._write_list(referrer.subject, listed)
 
-    def _delete(self, name: str) -> None:
+    def _check_deletes(self) -> None:
+        """Delete what cannot be there: `BadAnswer` when the registry says that it deletes no manifests."""
+        self._delete("sha256:" + "0" * 64, expect=(202, 400, 404))
+
+    def _delete(self, name: str, expect: tuple[int, ...] = (202,)) -> None:
         path, scope = self._manifest_path(name), f"repository:{self.name}:pull,delete"
-        drain(self._ask("DELETE", path, expect=(202,), scope=scope, what=f"manifest {name}"))
+        response = self._ask("DELETE", path, expect=(*expect, 405), scope=scope, what=f"manifest {name} in {self.name}")
+        drain(response)
+        if response.status == 405:
+            raise BadAnswer(
+                str(self),
+                why="deleting is switched off in this registry: it answered 405",
+                hint="have it switched on (distribution: storage.delete.enabled), or use the registry's own means",
+            )
 
     def mount(self, descriptor: Descriptor, origin: str) -> bool:
         """Take a blob over from the repository `origin` of the same registry; say whether that worked."""
         path = f"/v2/{self.name}/blobs/uploads/?{urlencode({'mount': descriptor.digest, 'from': origin})}"
         scope = f"{self._push} repository:{origin}:pull"
-        response = retrying(lambda: self.transport.request("POST", path, scope=scope, expect=(201, 202), what="mount"))
+        what = f"mount of blob {descriptor.digest} from {origin} in {self.name}"
+        response = retrying(lambda: self.transport.request("POST", path, scope=scope, expect=(201, 202), what=what))
         drain(response)
         if response.status == 202:
             self._cancel(response.headers.get("Location", ""))
@@ -317,18 +340,17 @@ class RemoteStore:
 
     def try_push(self) -> None:
         """Prove the right to write: open an upload and give it up. `Denied`, or `NotFound` where a push makes none."""
-        path = f"/v2/{self.name}/blobs/uploads/"
+        path, what = f"/v2/{self.name}/blobs/uploads/", f"upload to {self.name}"
         response = retrying(
-            lambda: self.transport.request("POST", path, scope=self._push, expect=(202,), body=b"", what="upload")
+            lambda: self.transport.request("POST", path, scope=self._push, expect=(202,), body=b"", what=what)
         )
         drain(response)
         self._cancel(response.headers.get("Location", ""))
 
     def _cancel(self, location: str) -> None:
         """Give up an upload; one that can't be given up ends by itself some day."""
-        url = self.transport.url(location)
         with suppress(ModelctlError):
-            drain(self.transport.request("DELETE", url, scope=self._push, expect=(202, 204, 404, 405), what="upload"))
+            drain(self.transport.request("DELETE", location, scope=self._push, expect=(202, 204, 404, 405)))
 
     @contextmanager
     def upload(self, blob: Blob, name: str = "", /) -> Iterator[RemoteUpload]:
@@ -338,7 +360,8 @@ class RemoteStore:
         """
         with ExitStack() as stack:
             journal = stack.enter_context(open_journal(f"{self} {name}")) if name else None
-            upload = RemoteUpload(self.transport, self.name, self._push, blob, journal)
+            what = f"upload of blob {name} to {self.name}" if is_digest(name) else f"upload to {self.name}"
+            upload = RemoteUpload(self.transport, self.name, self._push, blob, journal, what=what)
             stack.callback(upload.close)
             yield upload
 
@@ -356,7 +379,7 @@ class RemoteStore:
 
         def get() -> tuple[bytes, Mapping[str, str]]:
             response = self.transport.request("GET", path, scope=self._pull, headers=_accept(path), what=what)
-            return read_limited(response, MAX_DOCUMENT_SIZE), response.headers
+            return read_limited(response, self.transport.named(what), MAX_DOCUMENT_SIZE), response.headers
 
         return retrying(get)
 
@@ -369,7 +392,7 @@ class RemoteStore:
         return raw
 
     def _get_manifest(self, name: str) -> tuple[bytes, str]:
-        raw, headers = self._read(self._manifest_path(name), what=f"manifest {name}")
+        raw, headers = self._read(self._manifest_path(name), what=f"manifest {name} in {self.name}")
         return raw, headers.get("Content-Type", "").partition(";")[0].strip()
 
     def _blob_path(self, digest: Digest) -> str:
@@ -389,7 +412,7 @@ def _tag_names(data: bytes, where: str) -> list[str]:
     try:
         document: Any = json.loads(data)
         tags = document.get("tags") or []
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise BadAnswer(f"tags of {where}", why="not a list of tags") from error
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise BadAnswer(f"tags of {where}", why="not a list of tags")

@@ -17,18 +17,20 @@ import urllib3
 
 from modelctl import __version__
 from modelctl.core.access import Access
-from modelctl.core.errors import BadAnswer, NotFound, Unavailable, UsageProblem
-from modelctl.core.http import BUSY, Pools, drain, may_lead, proxy_headers, read_limited, redacted, said
+from modelctl.core.errors import BadAnswer, Denied, NotFound, Unavailable, UsageProblem
+from modelctl.core.http import BUSY, Pools, drain, may_lead, origin_of, proxy_headers, read_limited, redacted, said
 from modelctl.core.pace import Pace
-from modelctl.core.retry import retry_after, retrying
+from modelctl.core.retry import LONGEST_WAIT_S, retry_after, retrying
 from modelctl.registry.auth import Authenticator
-from modelctl.registry.credentials import Credentials, find_credentials
+from modelctl.registry.credentials import Credentials, config_path, find_credentials
 from modelctl.registry.quirks import Quirks, quirks_of
 
 MAX_TOKEN_SIZE = 1 << 20
 MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+
+_HINTS = {413: "have the limit on the size of a request raised: the registry's, or that of a proxy before it"}
 
 
 class Transport:
@@ -45,6 +47,7 @@ class Transport:
             self.quirks,
             access.trust_realm,
             access.login.renew if access.login else lambda: False,
+            searched=self._searched,
         )
         self._pools = Pools(
             access.timeout_s,
@@ -61,6 +64,13 @@ class Transport:
             login = self.access.login.now()
             return Credentials(login.origin, login.user, login.password, until=login.until)
         return find_credentials(self.registry, self.access.authfile)
+
+    def _searched(self) -> str:
+        """Return the file where credentials are looked for, if there is one."""
+        if self.access.login or not self.access.credentials:
+            return ""
+        path = config_path(self.access.authfile)
+        return str(path) if path.exists() else f"{path}, which is not there"
 
     @functools.cached_property
     def origin(self) -> str:
@@ -111,19 +121,25 @@ class Transport:
         return http.client.HTTPConnection(host, port, timeout=timeout)
 
     def url(self, place: str) -> str:
-        """Return the URL of a path, or of a place that the registry names; `BadAnswer` when it leaves TLS."""
-        return self.origin + place if place.startswith("/v2/") else self._joined(self.origin, place, place)
+        """Return the URL of a path, or of a place that the registry names; `BadAnswer` as `joined`."""
+        known = place.startswith("/v2/") and place.isascii() and place.isprintable()
+        return self.origin + place if known else self.joined(self.origin, place, place)
 
-    def _joined(self, base: str, place: str, what: str) -> str:
-        name = f"registry {self.registry}, {redacted(what)}"
+    def joined(self, base: str, place: str, what: str) -> str:
+        """Return where `place` leads from `base`; `BadAnswer` when that is no URL, or leaves TLS."""
+        name = self.named(what)
         try:
-            target = urljoin(base, place)
+            target = urljoin(base, place).replace(" ", "%20").encode("ascii").decode()
             allowed = may_lead(base, target)
         except ValueError as error:
             raise BadAnswer(name, why="it names a place that is not a URL") from error
         if not allowed:
             raise BadAnswer(name, why=f"it leads from {urlsplit(base).scheme.upper()} to {redacted(target)}")
         return target
+
+    def named(self, what: str) -> str:
+        """Return what an error calls something of this registry."""
+        return f"registry {self.registry}, {redacted(what)}"
 
     def headers(self, url: str, scope: str) -> dict[str, str]:
         """Return what goes with every request; credentials only when `url` is the registry's own."""
@@ -132,7 +148,7 @@ class Transport:
         return headers | ({"Authorization": header} if header else {})
 
     def is_own(self, url: str) -> bool:
-        return url.startswith(self.origin + "/")
+        return origin_of(url) == origin_of(self.origin)
 
     @property
     def user(self) -> Credentials | None:
@@ -179,7 +195,7 @@ class Transport:
             if response.status == 401 and self.is_own(url) and challenged < 2:
                 challenged += 1
                 drain(response)
-                self.authorize(response.headers, scope, sent.get("Authorization"))
+                self.authorize(response.headers, scope, sent.get("Authorization"), what or path)
             elif response.status in _REDIRECTS and response.headers.get("Location") and response.status not in expect:
                 drain(response)
                 url = self._redirected(method, url, response.headers["Location"], what or path)
@@ -187,13 +203,13 @@ class Transport:
                 return response
             else:
                 raise self.problem(response.status, response.headers, drain(response), what or url)
-        raise BadAnswer(f"registry {self.registry}, {what or path}", why="redirects or challenges without end")
+        raise BadAnswer(self.named(what or path), why="redirects or challenges without end")
 
     def _redirected(self, method: str, url: str, location: str, what: str) -> str:
         """Return where a redirect leads: elsewhere only what has no body."""
-        target = self._joined(url, location, what)
+        target = self.joined(url, location, what)
         if method not in ("GET", "HEAD") and not self.is_own(target):
-            name = f"registry {self.registry}, {redacted(what)}"
+            name = self.named(what)
             raise BadAnswer(name, why=f"it redirects a {method} to {redacted(target)}")
         return target
 
@@ -202,20 +218,24 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         return self._pools.send(f"registry {self.registry}", method, url, headers, body)
 
-    def authorize(self, headers: Mapping[str, str], scope: str, used: str | None) -> None:
+    def authorize(self, headers: Mapping[str, str], scope: str, used: str | None, what: str) -> None:
         """Answer the challenge in the headers of a 401, so that the request can be sent again.
 
         Raises:
             Denied: Nothing helps: there is nothing (else) than what was `used` to answer with.
         """
-        self._auth.answer(headers.get("WWW-Authenticate", ""), scope, self.origin, used, self._fetch_token)
+        try:
+            self._auth.answer(headers.get("WWW-Authenticate", ""), scope, self.origin, used, self._fetch_token)
+        except Denied as error:
+            error.what = self.named(what) if error.what == f"registry {self.registry}" else error.what
+            raise
 
     def _fetch_token(self, method: str, url: str, headers: dict[str, str], body: str) -> bytes:
         """Ask a token realm. It is not redirected: credentials go where they were allowed to go."""
 
         def ask() -> bytes:
             response = self._send(method, url, {"Accept-Encoding": "identity", **headers}, body or None)
-            data = read_limited(response, MAX_TOKEN_SIZE)
+            data = read_limited(response, self.named(f"token realm {redacted(url)}"), MAX_TOKEN_SIZE)
             if response.status in (400, 401, 403):
                 raise self._auth.refused(f"its token realm {redacted(url)} answered {response.status}")
             if response.status != 200:
@@ -227,14 +247,17 @@ class Transport:
     def problem(self, status: int, headers: Mapping[str, str], body: bytes, what: str) -> Exception:
         """Translate an answer into an error."""
         why = f"it answered {status}" + (f": {said(body)}" if body else "")
-        name = f"registry {self.registry}, {redacted(what)}"
+        name = self.named(what)
         if status in (401, 403):
-            return self._auth.refused(why)
+            return self._auth.refused(why, name, forbidden=status == 403)
         if status == 404:
             return NotFound(name, why=why)
         if status in BUSY:
-            return Unavailable(name, why=why, retry_after=retry_after(headers))
-        return BadAnswer(name, why=why)
+            wait_s = retry_after(headers)
+            if wait_s and wait_s > LONGEST_WAIT_S:
+                why += f"; it asks to be left alone for {wait_s:.0f} s, and at most {LONGEST_WAIT_S:.0f} s are waited"
+            return Unavailable(name, why=why, retry_after=wait_s)
+        return BadAnswer(name, why=why, hint=_HINTS.get(status, ""))
 
 
 class _ForwardedConnection(http.client.HTTPConnection):

@@ -43,16 +43,19 @@ class RemoteUpload:
     """An `Upload` of `blob` to the repository `name`. Only its one writer may use it.
 
     `sent` counts the bytes that went out: more than the blob has when some had to be sent again. With a `journal` it
-    goes on where a killed upload was.
+    goes on where a killed upload was. Errors call it `what`.
     """
 
-    def __init__(self, transport: Transport, name: str, scope: str, blob: Blob, journal: Journal | None) -> None:
+    def __init__(
+        self, transport: Transport, name: str, scope: str, blob: Blob, journal: Journal | None, *, what: str
+    ) -> None:
         self._transport, self._name, self._scope, self._blob = transport, name, scope, blob
-        self._journal = journal
+        self._journal, self._what = journal, what
         self._location = journal.location if journal and transport.is_own(journal.location) else ""
         self._stream: Stream | None = None
         self._whole = False
         self._restarted = False
+        self._check: Callable[[], None] = lambda: None
         self.saved: Sequence[Checkpoint] = journal.checkpoints if journal else ()
         self._position = self.saved[-1].position if self.saved else 0
         self.sent = 0
@@ -99,8 +102,14 @@ class RemoteUpload:
         self.finish(digest)
         return new
 
-    def finish(self, digest: Digest) -> None:
-        """Do as `commit` for a blob that the registry is known not to have had."""
+    def finish(self, digest: Digest, check: Callable[[], None] = lambda: None) -> None:
+        """Do as `commit` for a blob that the registry is known not to have had.
+
+        Args:
+            digest: Of the blob.
+            check: Raises when the blob has other bytes; called before what has another digest there is sent again.
+        """
+        self._check = check
         retrying(lambda: self._complete(digest))
         if self._journal:
             self._journal.remove()
@@ -162,20 +171,20 @@ class RemoteUpload:
 
     def _start(self) -> str:
         response = self._transport.request(
-            "POST", f"/v2/{self._name}/blobs/uploads/", scope=self._scope, expect=(202,), body=b"", what="upload"
+            "POST", f"/v2/{self._name}/blobs/uploads/", scope=self._scope, expect=(202,), body=b"", what=self._what
         )
         drain(response)
         return self._located(response.headers.get("Location", ""))
 
     def _located(self, location: str) -> str:
         if not location:
-            raise BadAnswer(f"upload to {self._transport.registry}/{self._name}", why="it names no Location")
+            raise BadAnswer(self._transport.named(self._what), why="it names no Location")
         return self._transport.url(location)
 
     def _open_patch(self, offset: int) -> Stream:
         most = self._transport.quirks.max_patch
         end = min(self._blob.size, offset + most) if most else self._blob.size
-        self._stream = Stream(self._transport, self._location, self._scope, offset, end)
+        self._stream = Stream(self._transport, self._location, self._scope, offset, end, what=self._what)
         return self._stream
 
     def _finish_patch(self) -> None:
@@ -188,13 +197,13 @@ class RemoteUpload:
     def _status(self) -> int | None:
         """Return how many bytes the registry has of the upload, None when it does not say, or says too many."""
         try:
-            response = self._transport.request("GET", self._location, scope=self._scope, expect=(204,), what="upload")
+            response = self._transport.request("GET", self._location, scope=self._scope, expect=(204,), what=self._what)
         except (NotFound, BadAnswer):
             return None
         drain(response)
         if response.headers.get("Location"):
             self._location = self._located(response.headers["Location"])
-        found = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("Range", ""))
+        found = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", response.headers.get("Range", ""))
         size = int(found[1]) + 1 if found and int(found[1]) else 0
         return size if found and size <= self._blob.size else None
 
@@ -208,7 +217,7 @@ class RemoteUpload:
                 expect=(201, 204),
                 headers={"Content-Type": "application/octet-stream"},
                 body=b"",
-                what=f"blob {digest}",
+                what=f"upload of blob {digest} to {self._name}",
             )
         except ModelctlError as error:
             if self._arrived(digest):
@@ -222,6 +231,8 @@ class RemoteUpload:
             return error
         if self._restarted:
             return DigestMismatch(error.what, why=f"twice the registry did not get what was sent: {error.why}")
+        if "DIGEST_INVALID" in error.why:
+            self._check()
         self._restarted = True
         return UploadLost(error.what, why=f"the registry lost what it had: {error.why}")
 
@@ -241,8 +252,8 @@ class Stream:
     Where that is plain, a registry that takes nothing is noticed after at most twice the timeout: see `block`.
     """
 
-    def __init__(self, transport: Transport, url: str, scope: str, position: int, end: int) -> None:
-        self._transport, self._url, self._scope = transport, url, scope
+    def __init__(self, transport: Transport, url: str, scope: str, position: int, end: int, *, what: str) -> None:
+        self._transport, self._url, self._scope, self._what = transport, url, scope, what
         self.position, self.end = position, end
         self._headers = transport.headers(url, scope)
         self._connection = transport.connect(url)
@@ -321,12 +332,13 @@ class Stream:
         raise self._problem(response, body)
 
     def _problem(self, response: http.client.HTTPResponse, body: bytes) -> Exception:
+        name = self._transport.named(self._what)
         if response.status == 401 and self._transport.is_own(self._url):
-            self._transport.authorize(_fields(response), self._scope, self._headers.get("Authorization"))
-            return Unavailable(f"registry {self._transport.registry}", why="authorization expired", retry_after=0.0)
+            self._transport.authorize(_fields(response), self._scope, self._headers.get("Authorization"), self._what)
+            return Unavailable(name, why="authorization expired", retry_after=0.0)
         if response.status in (404, 416):
-            return UploadLost(f"registry {self._transport.registry}", why=f"the upload is lost: {response.status}")
-        return self._transport.problem(response.status, _fields(response), body, "upload")
+            return UploadLost(name, why=f"the upload is lost: {response.status}")
+        return self._transport.problem(response.status, _fields(response), body, self._what)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -336,9 +348,8 @@ class Stream:
         except (OSError, http.client.HTTPException) as error:
             answer = self._early_answer()
             why = "timed out" if isinstance(error, BlockingIOError) else described(error)
-            raise answer or Unavailable(
-                f"registry {self._transport.registry}, upload", why=f"byte {self.position}: {why}"
-            ) from error
+            name = self._transport.named(self._what)
+            raise answer or Unavailable(name, why=f"byte {self.position}: {why}") from error
 
     def _early_answer(self) -> Exception | None:
         """Return what the registry answered before it had the whole body, when it did."""

@@ -148,7 +148,7 @@ class OssSource:
         query = {"list-type": "2", "max-keys": str(PAGE), "encoding-type": "url"}
         query |= {name: text for name, text in (("prefix", self._prefix), ("continuation-token", token)) if text}
         response = self._send(self._signed("GET", query=query), self.origin.url)
-        data = read_limited(response, MAX_PAGE_SIZE)
+        data = read_limited(response, self.origin.url, MAX_PAGE_SIZE)
         try:
             return parse_page(data)
         except ValueError as error:

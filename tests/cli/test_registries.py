@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import run
+from tests.cli.program import MODELCTL, environment, run, run_on_terminal
+from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.registries import Registry, registry
+from tests.models import write_model
 from tests.stores import files_of
 
 
@@ -29,7 +32,8 @@ def config(home: Path) -> Path:
 
 def log_in(server: Registry, config: Path, password: str = "s3cret", *options: str) -> tuple[int, str, str]:
     """Return the status of a login, its stdout and its stderr."""
-    flags = ("-u", "alice", "--password-stdin", "--ca-file", str(server.ca_file), *options)
+    trusted = ("--ca-file", str(server.ca_file)) if server.ca_file else ()
+    flags = ("-u", "alice", "--password-stdin", *trusted, *options)
     ended = run("login", server.host, *flags, stdin=f"{password}\n", DOCKER_CONFIG=str(config.parent))
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -44,6 +48,79 @@ def test_push_says_what_went_where(plain: Registry, repository: str, store: str)
     ended = run("push", f"{store}:v1", f"{plain.host}/{repository}:v1", "--output", "json")
 
     assert [(one["tag"], one["tagged"]) for one in json.loads(ended.stdout)] == [("v1", True)]
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> str:
+    """A destination that takes nothing: a file is where its layout would be."""
+    (tmp_path / "blocked").touch()
+    return f"oci:{tmp_path}/blocked:v1"
+
+
+class TestSeveral:
+    """A push to several destinations, of which one fails."""
+
+    def test_the_result_are_those_that_have_it(self, tmp_path: Path, store: str, blocked: str) -> None:
+        digest = run("digest", f"{store}:v1").stdout.strip()
+        ended = run("push", f"{store}:v1", f"oci:{tmp_path}/a:v1", blocked, f"oci:{tmp_path}/b:v1")
+
+        assert ended.stdout == f"oci:{tmp_path}/a@{digest}\noci:{tmp_path}/b@{digest}\n"
+
+    def test_the_error_names_the_one_that_failed(self, tmp_path: Path, store: str, blocked: str) -> None:
+        ended = run("push", f"{store}:v1", f"oci:{tmp_path}/a:v1", blocked)
+        expected = (
+            rf"\npartial: 1 of 2 destinations failed\n  why: {blocked}: destination: .+\n  try: .*the same command"
+        )
+
+        assert (ended.returncode, bool(re.search(expected, ended.stderr))) == (9, True)
+
+    def test_json_says_of_each_how_it_ended(self, tmp_path: Path, store: str, blocked: str) -> None:
+        ended = run("push", f"{store}:v1", blocked, f"oci:{tmp_path}/a:v1", "-o", "json")
+
+        assert [(one["state"], bool(one["why"])) for one in json.loads(ended.stdout)] == [
+            ("Failed", True),
+            ("Pushed", False),
+        ]
+
+    def test_when_all_fail_the_status_is_the_first_ones(self, store: str, blocked: str) -> None:
+        alone = run("push", f"{store}:v1", blocked)
+        both = run("push", f"{store}:v1", blocked, blocked)
+
+        assert (both.returncode, both.stdout, alone.stdout) == (alone.returncode, "", "")
+
+    def test_notes_say_which_is_meant(self, tmp_path: Path, store: str, blocked: str) -> None:
+        ended = run("push", f"{store}:v1", f"oci:{tmp_path}/a:v1", blocked)
+
+        assert re.search(rf"^oci:{tmp_path}/a@sha256:\w+: pushed 8 blobs of ", ended.stderr, re.MULTILINE)
+
+    def test_a_terminal_keeps_no_bar_of_one_that_failed(self, plain: Registry, tmp_path: Path, store: str) -> None:
+        with fault_proxy(plain.host, Fault("^PATCH", "status", status=400, times=99)) as proxy:
+            _, seen = run_on_terminal("push", f"{store}:v1", f"{proxy.host}/x:v1", f"oci:{tmp_path}/a:v1")
+        left = seen.partition("\x1b[?25h")[0].rpartition("\x1b[2K")[2]
+
+        assert re.findall(r"\S+(?= +\S*━)", left) == ["push"]
+
+    def test_one_that_must_not_move_its_tag_keeps_all_from_it(self, tmp_path: Path, store: str) -> None:
+        run("pack", write_model(tmp_path / "other"), f"oci:{tmp_path}/b:v1").check_returncode()
+        ended = run(
+            "push", f"{store}:v1", f"oci:{tmp_path}/a:v1", f"oci:{tmp_path}/b:v1", "--if-exists", "fail", "-o", "json"
+        )
+
+        assert [one["state"] for one in json.loads(ended.stdout)] == ["Untried", "Failed"]
+        assert (ended.returncode, f"oci:{tmp_path}/a:v1: not tried" in ended.stderr) == (12, True)
+
+
+def test_a_pack_says_that_the_tag_was_left(tmp_path: Path, model: Path) -> None:
+    run("pack", write_model(tmp_path / "other"), f"oci:{tmp_path}/a:v1").check_returncode()
+
+    assert run("pack", model, f"oci:{tmp_path}/a:v1", "--if-exists", "skip").stderr.endswith("; tag v1 left as it is\n")
+
+
+def test_a_removal_names_the_tags_that_went(tmp_path: Path, model: Path) -> None:
+    run("pack", model, f"oci:{tmp_path}/a:v1").check_returncode()
+    run("tag", f"oci:{tmp_path}/a:v1", "stable").check_returncode()
+
+    assert run("rm", f"oci:{tmp_path}/a:v1", "--digest").stderr.endswith("removed 2 tags: v1, stable\n")
 
 
 def test_what_was_pushed_is_pulled(plain: Registry, repository: str, store: str, model: Path, tmp_path: Path) -> None:
@@ -118,6 +195,43 @@ def test_a_logout_forgets(guarded: Registry, config: Path) -> None:
 
 def test_a_logout_without_a_login_is_not_found(config: Path) -> None:
     assert run("logout", "registry.example", DOCKER_CONFIG=str(config.parent)).returncode == 3
+
+
+def test_a_login_that_nobody_asked_for_says_that_it_was_not_tried(plain: Registry, config: Path) -> None:
+    ended = run(
+        "login", plain.host, "-u", "alice", "--password-stdin", stdin="s3cret\n", DOCKER_CONFIG=str(config.parent)
+    )
+
+    note = f"note: {plain.host} asked for no credentials, so they were not tried\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{config}\n", note)
+
+
+@pytest.mark.parametrize(("server", "tried"), [("guarded", True), ("plain", False)])
+def test_a_logins_json_says_whether_it_was_tried(
+    request: pytest.FixtureRequest, config: Path, server: str, *, tried: bool
+) -> None:
+    status, stdout, stderr = log_in(request.getfixturevalue(server), config, "s3cret", "--output=json", "--quiet")
+
+    assert (status, json.loads(stdout)["tried"], stderr) == (0, tried, "")
+
+
+def test_without_a_terminal_a_login_asks_for_the_flag(config: Path) -> None:
+    ended = run("login", "registry.example", "-u", "alice", DOCKER_CONFIG=str(config.parent))
+
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (2, "  try: --password-stdin")
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_password_that_is_not_utf8_is_refused(config: Path, locale: str) -> None:
+    ended = subprocess.run(
+        [*MODELCTL, "login", "registry.example", "-u", "alice", "--password-stdin"],
+        input=b"s\xff\n",
+        capture_output=True,
+        env=environment(DOCKER_CONFIG=str(config.parent), LC_ALL=locale),
+        check=False,
+    )
+
+    assert (ended.returncode, b"not UTF-8" in ended.stderr) == (2, True)
 
 
 def test_an_empty_password_is_refused(guarded: Registry, config: Path) -> None:

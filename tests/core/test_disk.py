@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def test_the_systems_errors_become_ours(number: int, kind: type[ModelctlError]) 
 def test_an_error_of_the_disk_says_what_the_system_said() -> None:
     with pytest.raises(DiskProblem, match=r"No space left on device \(ENOSPC\)"), on_disk("x"):
         raise OSError(errno.ENOSPC, "")
+
+
+def test_an_error_with_a_number_of_its_own_speaks_for_itself() -> None:
+    with pytest.raises(DiskProblem, match=r"why: \[X509: NO_CERTIFICATE\]"), on_disk("x"):
+        raise ssl.SSLError(136, "[X509: NO_CERTIFICATE]")
 
 
 def test_a_broken_pipe_is_no_problem_of_a_disk() -> None:

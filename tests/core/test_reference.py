@@ -1,6 +1,6 @@
 import pytest
 
-from modelctl.core.errors import Invalid, UsageProblem
+from modelctl.core.errors import UsageProblem
 from modelctl.core.reference import Reference, check_tag, parse_reference
 from modelctl.core.types import Digest
 
@@ -28,14 +28,16 @@ def test_a_reference_is_written_as_it_was_read(text: str) -> None:
     assert str(parse_reference(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "store:v1", "oci:", "oci::v1", "oci:store:", "oci:store:-v", "oci:s:a b"])
+@pytest.mark.parametrize(
+    "text", ["", "store:v1", "oci:", "oci::v1", "oci:store:", "oci:store:-v", "oci:s:a b", "127.0.0.1:65536/a:v1"]
+)
 def test_what_is_not_a_reference_is_refused(text: str) -> None:
     with pytest.raises(UsageProblem, match="not a reference"):
         parse_reference(text)
 
 
 def test_a_malformed_digest_is_refused() -> None:
-    with pytest.raises(Invalid, match="not a digest"):
+    with pytest.raises(UsageProblem, match=r"not a reference: 'oci:store@sha256:abc'\n.*is not a digest"):
         parse_reference("oci:store@sha256:abc")
 
 

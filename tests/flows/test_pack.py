@@ -332,3 +332,31 @@ def test_a_tag_that_points_elsewhere_may_be_an_error_that_leaves_it(model: Path,
     with pytest.raises(Conflict, match=f"oci:{store}:v1 points elsewhere"):
         pack_model(model, store, if_exists="fail")
     assert tags_of(store)["v1"] == before
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "skip", "replace"])
+def test_a_report_says_whether_the_tag_was_set(model: Path, store: Path, if_exists: str) -> None:
+    assert [one.tagged for one in pack_model(model, store, if_exists=if_exists).artifacts] == [True]
+
+
+def test_a_report_says_which_tags_were_left(twins: Path, model: Path) -> None:
+    report = pack_model(model, twins, layouts=("image", "modelpack"), if_exists="skip")
+
+    assert [(one.tag, one.tagged) for one in report.artifacts] == [("v1", True), ("v1-modelpack", False)]
+
+
+def test_one_tag_that_must_not_move_keeps_all_from_being_set(twins: Path, model: Path) -> None:
+    before = tags_of(twins)
+    with pytest.raises(Conflict, match="v1-modelpack points elsewhere"):
+        pack_model(model, twins, layouts=("image", "modelpack"), if_exists="fail")
+
+    assert tags_of(twins) == before
+
+
+@pytest.fixture
+def twins(model: Path, store: Path) -> Path:
+    """A store whose `v1-modelpack` is not the model's, and that has no `v1`."""
+    (model / "README.md").write_text("another\n")
+    pack_model(model, store, tag="v1-modelpack")
+    (model / "README.md").write_text("the model\n")
+    return store

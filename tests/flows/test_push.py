@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelctl.core.errors import BadAnswer, Conflict, DigestMismatch, ModelctlError, NotFound, UsageProblem
 from modelctl.core.media_types import IN_TOTO, OCI_INDEX
+from modelctl.core.progress import Progress
+from modelctl.core.reference import parse_reference
 from modelctl.core.types import Descriptor, Digest, canonical_json, digest_of
+from modelctl.flows.push import PushReport, push
 from modelctl.registry.ocidir import OciDir
 from tests.fakes.fault_proxy import Fault, fault_proxy
 from tests.fakes.memory_registry import memory_registry
@@ -117,6 +121,56 @@ def test_several_places_all_get_it(there: str, source: str, tmp_path: Path, pack
     assert (problems_at(f"{there}-a:v1"), problems_at(f"{there}-b:v1"), problems(tmp_path / "copy")) == ({}, {}, {})
 
 
+@pytest.fixture
+def blocked(tmp_path: Path) -> str:
+    """A destination that takes nothing: a file is where its layout would be."""
+    (tmp_path / "blocked").touch()
+    return f"oci:{tmp_path}/blocked:v1"
+
+
+def push_each(source: str, *texts: str, **options: Any) -> tuple[list[PushReport], list[ModelctlError]]:
+    """Push to each place; return the reports, and the errors."""
+    places = [parse_reference(text) for text in texts]
+    return push(parse_reference(source), places, Progress(), access=IMPATIENT, **options)
+
+
+def test_one_place_that_fails_keeps_no_other_from_it(there: str, source: str, blocked: str) -> None:
+    reports, errors = push_each(source, f"{there}-a:v1", blocked, f"{there}-b:v1")
+
+    assert ([one.state for one in reports], len(errors)) == (["Pushed", "Failed", "Pushed"], 1)
+    assert (problems_at(f"{there}-a:v1"), problems_at(f"{there}-b:v1")) == ({}, {})
+
+
+def test_as_much_is_expected_as_goes_to_all_places(source: str, tmp_path: Path) -> None:
+    expected, done = [], []
+
+    class Watcher(Progress):
+        def expect(self, files: int, size: int) -> None:
+            expected.append(size)
+
+        def advance(self, name: str, size: int) -> None:
+            done.append(size)
+
+    push(parse_reference(source), [parse_reference(f"oci:{tmp_path}/{name}:v1") for name in "ab"], Watcher())
+
+    assert expected == [sum(done)]
+
+
+def test_the_report_of_a_place_that_fails_has_its_error(there: str, source: str, blocked: str) -> None:
+    (_, failed), (error,) = push_each(source, f"{there}:v1", blocked)
+
+    assert (failed.reference, failed.code, failed.why, failed.hint) == (blocked, error.code, error.seen, error.hint)
+    assert "destination: " in failed.why
+
+
+@pytest.mark.parametrize("last", ["@sha256:" + "0" * 64, ":v1@sha256:" + "0" * 64])
+def test_a_later_place_with_a_digest_is_refused_before_anything_is_sent(there: str, source: str, last: str) -> None:
+    with pytest.raises(UsageProblem, match="name a tag"):
+        push_to(source, f"{there}-a:v1", f"{there}-b{last}")
+
+    assert not tagged(f"{there}-a:v1")
+
+
 def test_from_a_registry_a_layout_gets_the_same_blobs(there: str, source: str, packed: Path, tmp_path: Path) -> None:
     push_to(source, f"{there}:v1")
     push_to(f"{there}:v1", f"oci:{tmp_path}/copy:v1")
@@ -211,6 +265,22 @@ def test_told_to_fail_nothing_is_sent(plain: Registry, there: str, source: str, 
     assert {line.partition(" ")[0] for line in proxy.requests} == {"HEAD"}
 
 
+def test_told_to_fail_a_later_place_that_is_refused_keeps_all_from_it(there: str, source: str, elsewhere: str) -> None:
+    reports, (error,) = push_each(source, f"{there}-a:v1", f"{there}:v1", f"{there}-b:v1", if_exists="fail")
+
+    assert ([one.state for one in reports], error.code) == (["Untried", "Failed", "Untried"], "conflict")
+    assert not tagged(f"{there}-a:v1")
+
+
+def test_told_to_fail_a_place_that_does_not_answer_keeps_no_other_from_it(
+    plain: Registry, there: str, source: str
+) -> None:
+    with fault_proxy(plain.host, Fault("^HEAD .*/manifests/", "status", status=400, times=1)) as proxy:
+        reports, _ = push_each(source, f"{proxy.host}/a:v1", f"{there}:v1", if_exists="fail")
+
+    assert ([one.state for one in reports], proxy.struck) == (["Failed", "Pushed"], 1)
+
+
 def test_told_to_skip_a_tag_that_points_elsewhere_stays(there: str, source: str, elsewhere: str) -> None:
     push_to(source, f"{there}:v1", if_exists="skip")
 
@@ -244,6 +314,49 @@ def test_a_push_that_ends_early_sets_no_tag(plain: Registry, repository: str, so
         push_to(source, f"{proxy.host}/{repository}:v1")
 
     assert not tagged(f"{plain.host}/{repository}:v1")
+
+
+@pytest.mark.parametrize("struck", ["^POST", "^PATCH", "^PUT .*uploads"])
+def test_an_upload_that_fails_is_named_with_its_blob_and_repository(
+    plain: Registry, repository: str, source: str, struck: str
+) -> None:
+    with fault_proxy(plain.host, Fault(struck, "status", status=413, times=99)) as proxy:
+        named = rf"destination: registry {proxy.host}, upload of blob sha256:[0-9a-f]{{64}} to {repository}\n"
+        with pytest.raises(BadAnswer, match=named):
+            push_to(source, f"{proxy.host}/{repository}:v1")
+
+
+def test_bad_bytes_of_a_registry_are_the_sources_fault_and_not_sent(
+    plain: Registry, repository: str, source: str, packed: Path
+) -> None:
+    push_to(source, f"{plain.host}/{repository}-bad:v1")
+    digest = layer_of(packed, SHARD)
+    wrong = Fault(f"^GET .*{digest}", "wrong-byte", at=70_000, times=99)
+    with fault_proxy(plain.host, wrong) as bad, fault_proxy(plain.host) as proxy:
+        with pytest.raises(DigestMismatch, match=f"source: blob {digest} in {bad.host}/{repository}-bad\n"):
+            push_to(f"{bad.host}/{repository}-bad:v1", f"{proxy.host}/{repository}:v1")
+
+    assert [line for line in proxy.requests if line.startswith("PUT") and digest[7:] in line] == []
+
+
+def test_bad_bytes_of_a_layout_are_the_sources_fault_and_sent_once(
+    plain: Registry, repository: str, source: str, packed: Path
+) -> None:
+    digest = layer_of(packed, SHARD)
+    flip(packed / "blobs/sha256" / digest.removeprefix("sha256:"), 70_000)
+    with fault_proxy(plain.host) as proxy:
+        with pytest.raises(DigestMismatch, match=f"source: blob {digest} in oci:{packed}\n.* hash to sha256:"):
+            push_to(source, f"{proxy.host}/{repository}:v1", jobs=1)
+
+    assert len([line for line in proxy.requests if line.startswith("PUT") and digest[7:] in line]) == 1
+
+
+def test_bad_bytes_of_a_destination_are_sent_again(plain: Registry, there: str, source: str) -> None:
+    invalid = b'{"errors":[{"code":"DIGEST_INVALID"}]}'
+    with fault_proxy(plain.host, Fault("^PUT .*uploads", "status", status=400, body=invalid)) as proxy:
+        push_to(source, there.replace(plain.host, proxy.host) + ":v1")
+
+    assert tagged(f"{there}:v1")
 
 
 @pytest.mark.parametrize("status", [400, 404])

@@ -25,7 +25,7 @@ from tests.fakes.registries import Registry
 from tests.flows.regional import THREE, Guarded, Notes, Settings, digests, failing, states
 from tests.models import write_model
 from tests.registries import IMPATIENT, pack_to, problems_at, push_to, tagged
-from tests.stores import tags_of
+from tests.stores import layer_of, tags_of
 
 
 @pytest.fixture
@@ -286,6 +286,24 @@ def test_a_source_that_fails_is_told_of_every_region(
         report, _ = push(f"{proxy.host}/{repository}-origin:v1", f"{repository}:v1")
 
     assert [one.why.startswith("source: ") for one in report.regions] == [True, True]
+
+
+def test_bad_bytes_of_the_source_are_its_fault_in_every_region(
+    settings: Settings, plain: Registry, repository: str, source: str, packed: Path
+) -> None:
+    push_to(source, f"{plain.host}/{repository}-origin:v1")
+    digest = layer_of(packed, "model-00001-of-00004.safetensors")
+    wrong = Fault(f"^GET .*{digest}", "wrong-byte", at=70_000, times=99)
+    with fault_proxy(plain.host, wrong) as bad, fault_proxy(plain.host) as proxy:
+        for name in ("a", "b"):
+            settings.add(name, proxy.host, namespace=name)
+        report, _ = push(f"{bad.host}/{repository}-origin:v1", f"{repository}:v1")
+
+    assert ({one.code for one in report.regions}, {one.why.partition(": its")[0] for one in report.regions}) == (
+        {"digest-mismatch"},
+        {f"source: blob {digest} in {bad.host}/{repository}-origin"},
+    )
+    assert [line for line in proxy.requests if line.startswith("PUT") and digest[7:] in line] == []
 
 
 def test_a_limit_of_connections_holds(settings: Settings, plain: Registry, repository: str, source: str) -> None:

@@ -67,6 +67,12 @@ def test_flags_win() -> None:
     )
 
 
+def test_a_key_of_the_flags_is_not_put_beside_a_certificate_of_the_settings() -> None:
+    config = Config({"a": Region("a.example", client_cert="/a.pem", client_key="/a.key")})
+    access = place("q", "a", config, Access(client_key="/f.key"))[1]
+    assert (access.client_cert, access.client_key) == ("", "/f.key")
+
+
 def test_a_password_is_never_shown() -> None:
     assert "'e'" not in repr(place("q", "east", TWO, Access())[1])
 
@@ -186,7 +192,7 @@ def test_whose_password_is_wrong_is_told_where_it_was_found(settings: Path, guar
 
 def test_who_has_no_password_is_told_to_log_in(settings: Path, guards: Guards) -> None:
     describe(settings, "r", guards.password.host, f'ca_file = "{guards.password.ca_file}"')
-    assert found()["credentials"].hint == f"modelctl login {guards.password.host}"
+    assert found()["credentials"].hint == f"modelctl login {guards.password.host} -u USER"
 
 
 def test_who_may_only_read_cannot_push(settings: Path, guards: Guards) -> None:

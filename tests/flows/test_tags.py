@@ -10,7 +10,10 @@ from modelctl.core.errors import Conflict, NotFound, UsageProblem
 from modelctl.core.reference import parse_reference
 from modelctl.flows.tags import add_tag, list_tags, prune, remove, resolve_digest
 from modelctl.registry.ocidir import OciDir
+from tests.fakes.fault_proxy import Fault, fault_proxy
+from tests.fakes.registries import Registry
 from tests.models import write_model
+from tests.registries import push_to
 from tests.stores import blob_path, blobs_of, pack_model, problems, reference, tags_of, whole
 
 
@@ -34,6 +37,23 @@ def test_all_tags_are_listed_by_name(two: Path) -> None:
 
 def test_one_tag_is_listed_alone(two: Path) -> None:
     assert [tag.tag for tag in list_tags(reference(two, "v2"))] == ["v2"]
+
+
+def test_a_tag_that_is_not_there_is_an_error_that_names_those_that_are(two: Path) -> None:
+    with pytest.raises(NotFound, match=f"tag 'v3' in oci:{two}\n  why: its tags are: v1, v2$"):
+        list_tags(reference(two, "v3"))
+
+
+def test_of_many_tags_the_first_are_named(two: Path) -> None:
+    for number in range(30):
+        add_tag(reference(two), f"a{number:02}")
+    with pytest.raises(NotFound, match=r"a00, .*, a19 and 12 more$"):
+        list_tags(reference(two, "v3"))
+
+
+def test_a_tag_that_points_elsewhere_than_its_digest_is_an_error(two: Path) -> None:
+    with pytest.raises(NotFound, match=f"why: the tag names {tags_of(two)['v1']}$"):
+        list_tags(parse_reference(f"oci:{two}:v1@{tags_of(two)['v2']}"))
 
 
 def test_the_tags_of_a_digest_are_listed(two: Path) -> None:
@@ -99,6 +119,61 @@ def test_removing_a_digest_removes_all_its_tags(packed: Path) -> None:
     report = remove(parse_reference(f"oci:{packed}@{tags_of(packed)['v1']}"))
 
     assert (sorted(report.removed), tags_of(packed)) == (["prod", "v1"], {})
+
+
+@pytest.mark.parametrize("with_manifest", [False, True])
+def test_of_a_tag_with_a_digest_the_tag_is_removed(packed: Path, *, with_manifest: bool) -> None:
+    add_tag(reference(packed), "prod")
+    report = remove(parse_reference(f"oci:{packed}:prod@{tags_of(packed)['v1']}"), with_manifest=with_manifest)
+
+    assert (sorted(report.removed), list(tags_of(packed))) == (
+        (["prod", "v1"], []) if with_manifest else (["prod"], ["v1"])
+    )
+
+
+@pytest.mark.parametrize("with_manifest", [False, True])
+def test_a_tag_that_does_not_point_to_the_digest_beside_it_stays(two: Path, *, with_manifest: bool) -> None:
+    before = tags_of(two)
+    with pytest.raises(Conflict, match=rf":v1 points elsewhere\n  why: to {before['v1']}, not to {before['v2']}"):
+        remove(parse_reference(f"oci:{two}:v1@{before['v2']}"), with_manifest=with_manifest)
+
+    assert tags_of(two) == before
+
+
+@pytest.fixture
+def there(plain: Registry, repository: str, packed: Path) -> str:
+    """A repository that has the model as `v1`, as it stands in a reference."""
+    push_to(f"oci:{packed}:v1", f"{plain.host}/{repository}:v1")
+    return f"{plain.host}/{repository}"
+
+
+def test_in_a_registry_too_only_the_tag_goes_of_one_with_a_digest(there: str) -> None:
+    tag = parse_reference(f"{there}:v1")
+    pinned = parse_reference(f"{there}:v1@{resolve_digest(tag)}")
+    add_tag(tag, "prod")
+
+    with pytest.raises(Conflict, match="cannot forget a tag alone, and prod name"):
+        remove(pinned)
+
+    assert [one.tag for one in list_tags(parse_reference(there))] == ["prod", "v1"]
+
+
+def test_a_registry_that_forgets_the_repository_with_its_last_tag_has_no_tags_left(there: str) -> None:
+    """After the DELETE there is no repository to be asked for its tags."""
+    host, _, name = there.partition("/")
+    gone = Fault("^GET .*/tags/list", "status", status=404, skip=1)
+    with fault_proxy(host, gone) as proxy:
+        report = remove(parse_reference(f"{proxy.host}/{name}:v1"))
+
+    assert (report.removed, report.remaining, report.notes, proxy.struck) == (["v1"], [], [], 1)
+
+
+def test_a_registry_that_does_not_list_tags_after_a_removal_is_noted(there: str) -> None:
+    host, _, name = there.partition("/")
+    with fault_proxy(host, Fault("^GET .*/tags/list", "status", status=400, skip=1)) as proxy:
+        report = remove(parse_reference(f"{proxy.host}/{name}:v1"))
+
+    assert (report.removed, "is not known" in report.notes[0], proxy.struck) == (["v1"], True, 1)
 
 
 def test_removing_a_tag_leaves_the_blobs(packed: Path) -> None:

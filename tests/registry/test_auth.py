@@ -70,8 +70,13 @@ def test_a_password_that_was_refused_is_not_tried_again(realm: Realm) -> None:
 
 
 def test_without_credentials_basic_is_refused_with_the_command_that_helps(realm: Realm) -> None:
-    with pytest.raises(Denied, match=rf"no credentials were found\n  try: modelctl login {REGISTRY}"):
+    with pytest.raises(Denied, match=rf"no credentials were found\n  try: modelctl login {REGISTRY} -u USER$"):
         answered("Basic", realm, None)
+
+
+def test_basic_takes_no_identity_token(realm: Realm) -> None:
+    with pytest.raises(Denied, match="a user and password, not an identity token; credentials from a test"):
+        answered("Basic", realm, Credentials("a test", identity_token="1d"))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +158,7 @@ def test_a_token_has_either_of_two_names(body: bytes) -> None:
         b'{"token": 5}',
         b'{"token": "a\\r\\nb"}',
         b'{"token": "\xc3\xa9"}',
+        b'{"x": ' + b"[" * 100_000,
     ],
 )
 def test_an_answer_without_a_token_is_refused_by_the_realms_name(body: bytes) -> None:
@@ -170,6 +176,8 @@ def test_an_answer_without_a_token_is_refused_by_the_realms_name(body: bytes) ->
         'Bearer realm="',
         'Bearer realm="ftp://x/"',
         'Bearer realm="http://["',
+        rf'Bearer realm="https://evil.org\\@{REGISTRY}/token"',
+        rf"Bearer realm=https://evil.org\.{REGISTRY}/token",
     ],
 )
 def test_a_challenge_that_is_not_understood_is_refused(realm: Realm, challenge: str) -> None:
@@ -240,6 +248,12 @@ ALLOWED = [
     (REGISTRY, "https://tokens.example.org/token", ("tokens.example.org",)),
     (REGISTRY, "https://tokens.example.org:444/token", ("tokens.example.org:444",)),
     (REGISTRY, "http://127.0.0.1:5001/token", ("127.0.0.1:5001",)),
+    ("LOCALHOST:443", "https://localhost/token", ()),
+    ("192.0.2.1:5000", "https://192.0.2.1:5001/token", ()),
+    ("[2001:db8::1]:5000", "https://[2001:DB8::1]:5001/token", ()),
+    ("[2001:db8::1]", "https://[2001:db8::2]:5001/token", ("[2001:db8::2]:5001",)),
+    ("[2001:db8::1]", "https://[2001:db8::2]:5001/token", ("[2001:db8::2]",)),
+    (REGISTRY, "http://[::1]:5001/token", ("[::1]",)),
 ]
 FORBIDDEN = [
     (REGISTRY, "http://auth.example.com/token", ()),
@@ -251,6 +265,14 @@ FORBIDDEN = [
     ("registry.co.uk", "https://evil.co.uk/token", ()),
     ("me.github.io", "https://evil.github.io/token", ()),
     ("192.0.2.1", "https://192.0.2.2/token", ()),
+    ("1.2.3.4", "https://9.9.3.4/token", ()),
+    ("1.2.3.4:5000", "https://9.9.3.4:5000/token", ()),
+    ("127.1", "https://9.127.1/token", ()),
+    ("1.2.3.0x4", "https://9.9.3.0x4/token", ()),
+    ("[2001:db8::1]", "https://[2001:db8::2]/token", ()),
+    ("[::ffff:1.2.3.4]:5000", "https://[::ffff:9.9.3.4]:5000/token", ()),
+    ("1.2.3.4", "https://[::ffff:9.9.3.4]/token", ()),
+    (REGISTRY, "https://[fe80::1%25a.example.com]/token", ()),
     ("localhost", "https://localhost.evil.org/token", ()),
     (REGISTRY, "https://auth.docker.io/token", ()),
     (REGISTRY, "https://tokens.example.org:444/token", ("tokens.example.org:443",)),

@@ -12,7 +12,7 @@ from modelctl.core.access import Access
 from modelctl.core.errors import BadAnswer, Denied, ModelctlError, NotFound, UsageProblem
 from modelctl.core.protocols import BytesBlob
 from modelctl.core.types import digest_of
-from modelctl.flows.login import log_in, log_out
+from modelctl.flows.login import Kept, log_in, log_out
 from modelctl.registry.credentials import save_credentials
 from modelctl.registry.remote import RemoteStore
 from modelctl.registry.transport import Transport
@@ -163,7 +163,7 @@ def test_a_realm_that_redirects_is_not_followed(plain: Registry, authfile: str) 
 def test_a_realm_that_gives_no_token_is_refused(store: RemoteStore, guarded: Guarded, answer: bytes) -> None:
     guarded.realm.answer = answer
 
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadAnswer, match=f"token realm .*{guarded.realm_host}"):
         store.tags()
 
 
@@ -187,6 +187,16 @@ def basic(server: Registry, authfile: str, password: str, repository: str = "x")
 
 def test_with_a_password_a_blob_goes_in_and_out(htpasswd: Registry, authfile: str, repository: str) -> None:
     store = basic(htpasswd, authfile, ALICE[1], repository)
+
+    assert read(store, put(store, WEIGHTS)) == WEIGHTS
+
+
+def test_a_registry_that_writes_its_name_otherwise_is_sent_the_password(
+    htpasswd: Registry, authfile: str, repository: str
+) -> None:
+    host = htpasswd.host.replace("127.0.0.1", "LOCALHOST")
+    save_credentials(host, *ALICE, authfile)
+    store = RemoteStore(Transport(host, Access(authfile=authfile, insecure=True)), repository)
 
     assert read(store, put(store, WEIGHTS)) == WEIGHTS
 
@@ -245,10 +255,27 @@ def test_a_login_with_tokens_is_tried_at_the_realm(guarded: Guarded, authfile: s
 def test_a_login_that_the_realm_took_is_kept(guarded: Guarded, authfile: str) -> None:
     access = Access(authfile=authfile, trust_realm=(guarded.realm_host,))
 
-    assert log_in(guarded.host, *ALICE, access) == authfile
+    assert log_in(guarded.host, *ALICE, access) == Kept(guarded.host, ALICE[0], authfile, tried=True)
 
 
-@pytest.mark.parametrize(("user", "password"), [("", "x"), ("alice", "")])
+def test_a_login_that_nobody_asked_for_is_kept_and_not_said_to_be_tried(plain: Registry, authfile: str) -> None:
+    kept = log_in(plain.host, *ALICE, Access(authfile=authfile))
+
+    assert (kept.tried, Path(authfile).exists()) == (False, True)
+
+
+@pytest.mark.parametrize("guard", ["htpasswd", "guarded"])
+def test_a_refused_login_names_no_file_and_not_itself(
+    request: pytest.FixtureRequest, guarded: Guarded, authfile: str, guard: str
+) -> None:
+    server = request.getfixturevalue(guard)
+    access = Access(authfile=authfile, trust_realm=(guarded.realm_host,), insecure=True)
+
+    with pytest.raises(Denied, match=r"; credentials from this login\n  try: check the user and the password$"):
+        log_in(server.host, "alice", "wr0ng", access)
+
+
+@pytest.mark.parametrize(("user", "password"), [("", "x"), ("alice", ""), ("al\udcff", "x"), ("alice", "s\udcff")])
 def test_a_login_with_nothing_is_refused(htpasswd: Registry, authfile: str, user: str, password: str) -> None:
     with pytest.raises(UsageProblem):
         log_in(htpasswd.host, user, password, Access(authfile=authfile))

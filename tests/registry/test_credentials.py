@@ -148,8 +148,11 @@ def test_where_a_helper_knows_nothing_the_file_is_read(config: Path, keychain: P
     [
         (
             "#!/bin/sh\necho 'keychain is locked' >&2; exit 3\n",
-            "docker-credential-test ended with 3: keychain is locked",
+            "docker-credential-test get ended with 3: keychain is locked",
         ),
+        ("#!/bin/sh\necho 'keychain is locked'; exit 3\n", "test get ended with 3: keychain is locked"),
+        ("#!/bin/sh\nexit 3\n", "docker-credential-test get ended with 3$"),
+        ('#!/bin/sh\nprintf \'{"Username": "a", "Secret": "\\377"}\'\n', "test gave no valid answer"),
         ("#!/bin/sh\necho garbage\n", "docker-credential-test gave no valid answer"),
         ("#!/bin/sh\nprintf '\\377'\n", "docker-credential-test gave no valid answer"),
         ("#!/bin/sh\necho '[]'\n", "docker-credential-test gave no valid answer"),

@@ -187,6 +187,34 @@ def test_a_tag_beside_another_cannot_be_forgotten_alone(store: RemoteStore) -> N
         store.untag("v1")
 
 
+@pytest.mark.parametrize("tags", [["v1"], ["v1", "v2"]])
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_where_deleting_is_switched_off_that_is_said(
+    store: RemoteStore, plain: Registry, tags: list[str], *, by_digest: bool
+) -> None:
+    root = put_manifest(store, WEIGHTS)
+    for tag in tags:
+        store.tag(root, tag)
+    with (
+        fault_proxy(plain.host, Fault("^DELETE", "status", status=405, times=99)) as proxy,
+        pytest.raises(BadAnswer, match="deleting is switched off in this registry: it answered 405"),
+    ):
+        remote(proxy.host, store.name).untag(root.digest if by_digest else "v1")
+
+
+def test_a_registry_that_deletes_manifests_but_no_tags_is_not_said_to_delete_nothing(
+    store: RemoteStore, plain: Registry
+) -> None:
+    root = put_manifest(store, WEIGHTS)
+    store.tag(root, "v1")
+    store.tag(root, "v2")
+    with (
+        fault_proxy(plain.host, Fault("^DELETE .*/v1", "status", status=405, times=99)) as proxy,
+        pytest.raises(Conflict, match=r"v2 name .*\n.*--digest"),
+    ):
+        remote(proxy.host, store.name).untag("v1")
+
+
 def test_a_tag_that_could_not_be_forgotten_is_as_it_was(store: RemoteStore) -> None:
     root = put_manifest(store, WEIGHTS)
     store.tag(root, "v1")
@@ -232,7 +260,10 @@ def test_what_is_not_there_cannot_be_forgotten(store: RemoteStore, name: str) ->
 
 
 def test_a_missing_tag_is_named_with_its_registry(store: RemoteStore) -> None:
-    with pytest.raises(NotFound, match=rf"registry {store.transport.registry}, manifest v9\n  why: it answered 404"):
+    with pytest.raises(
+        NotFound,
+        match=rf"registry {store.transport.registry}, manifest v9 in {store.name}\n.*\n  try: modelctl ls {store}$",
+    ):
         store.resolve("v9")
 
 

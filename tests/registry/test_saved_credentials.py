@@ -78,12 +78,16 @@ def test_with_a_helper_what_is_saved_is_found(config: Path, keychain: Path) -> N
     assert found() == ("alice", "s3cret", "")
 
 
-def test_a_helper_that_cannot_save_is_named_without_the_secret(config: Path, path: Path) -> None:
-    install(path, "test", "#!/bin/sh\ncat >&2; exit 1\n")
+@pytest.mark.parametrize("stream", ["", ">&2"])
+@pytest.mark.parametrize("password", ["s3cret", 's3"é\\cret'])
+def test_a_helper_that_cannot_save_is_named_without_the_secret(
+    config: Path, path: Path, password: str, stream: str
+) -> None:
+    install(path, "test", f"#!/bin/sh\ncat {stream}; exit 1\n")
     write(config, credsStore="test")
 
-    with pytest.raises(Denied, match=r"\A(?!(.|\n)*s3cret)(.|\n)*docker-credential-test store failed"):
-        save_credentials(HOST, "alice", "s3cret")
+    with pytest.raises(Denied, match=r"\A(?!(.|\n)*s3)(.|\n)*docker-credential-test store ended with 1: {"):
+        save_credentials(HOST, "alice", password)
 
 
 @pytest.mark.parametrize("helper", [{}, {"credsStore": "test"}])
@@ -93,6 +97,44 @@ def test_what_is_forgotten_is_not_found(config: Path, keychain: Path, helper: di
     forget_credentials(HOST)
 
     assert found() is None
+
+
+@pytest.mark.parametrize(
+    ("registry", "names"),
+    [
+        (HOST, (f"https://{HOST}",)),
+        (HOST, (HOST, f"https://{HOST}", f"http://{HOST}")),
+        ("docker.io", ("https://index.docker.io/v1/", "index.docker.io", "docker.io")),
+    ],
+)
+def test_forgetting_is_by_every_name(config: Path, registry: str, names: tuple[str, ...]) -> None:
+    write(config, auths={name: {"auth": AUTH} for name in names})
+
+    assert (forget_credentials(registry), found(registry)) == (True, None)
+
+
+@pytest.mark.parametrize("erase", ["", "exit 1"])
+def test_beside_a_helper_that_has_none_the_config_forgets(config: Path, path: Path, erase: str) -> None:
+    install(path, "test", f"#!/bin/sh\n[ $1 = erase ] || {{ echo 'credentials not found'; exit 1; }}\n{erase}\n")
+    write(config, credsStore="test", auths={HOST: {"auth": AUTH}})
+
+    assert (forget_credentials(HOST), json.loads(config.read_text())["auths"]) == (True, {})
+
+
+def test_a_helper_that_has_none_has_none_to_forget(config: Path, keychain: Path) -> None:
+    write(config, credsStore="test")
+
+    assert not forget_credentials(HOST)
+
+
+def test_a_helper_that_cannot_forget_is_named_and_the_config_forgets(config: Path, path: Path) -> None:
+    kept = json.dumps({"Username": "alice", "Secret": "s3cret"})
+    install(path, "test", f"#!/bin/sh\n[ $1 = get ] && echo '{kept}' && exit; echo 'it is locked'; exit 1\n")
+    write(config, credsStore="test", auths={HOST: {"auth": AUTH}})
+    with pytest.raises(Denied, match=r"docker-credential-test erase ended with 1: it is locked$"):
+        forget_credentials(HOST)
+
+    assert json.loads(config.read_text())["auths"] == {}
 
 
 def test_forgetting_leaves_the_others(config: Path) -> None:

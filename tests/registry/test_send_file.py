@@ -53,7 +53,7 @@ def send(store: RemoteStore, blob: FileBlob, size: int) -> None:
     )
     response.drain_conn()
     location = transport.url(response.headers["Location"])
-    stream = Stream(transport, location, SCOPE, 0, size)
+    stream = Stream(transport, location, SCOPE, 0, size, what="upload")
     try:
         assert stream.send_file(blob, size) == size
         location = transport.url(stream.finish())
@@ -103,7 +103,9 @@ def test_a_registry_that_reads_nothing_is_given_up(deaf: str, tmp_path: Path, un
     path.touch()
     os.truncate(path, 64 << 20)
     blob = FileBlob(os.open(path, os.O_RDONLY), 64 << 20, "large")
-    stream = Stream(Transport(deaf, Access(plain_http=True, timeout_s=0.5)), f"http://{deaf}/x", SCOPE, 0, blob.size)
+    stream = Stream(
+        Transport(deaf, Access(plain_http=True, timeout_s=0.5)), f"http://{deaf}/x", SCOPE, 0, blob.size, what="upload"
+    )
     try:
         with pytest.raises(Unavailable, match="upload") as given_up:
             stream.send_file(blob, blob.size) if unread else stream.send(memoryview(bytes(blob.size)))

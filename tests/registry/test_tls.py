@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from modelctl.core.access import Access
-from modelctl.core.errors import BadAnswer, Denied, ModelctlError, NotFound, Unavailable
+from modelctl.core.errors import BadAnswer, Denied, NotFound, Unavailable, UsageProblem
 from modelctl.registry.transport import Transport
 from tests.conformance.stores import WEIGHTS, put, read
-from tests.fakes.fault_proxy import Fault, Proxy, fault_proxy
-from tests.fakes.registries import Registry, server_context
+from tests.fakes.fault_proxy import Fault, Proxy, fault_proxy, recorder
+from tests.fakes.registries import Registry, make_certificate, registry, server_context
 from tests.registries import ask, remote
 
 
@@ -37,18 +38,80 @@ def test_told_so_any_certificate_is_taken(htpasswd: Registry) -> None:
         ask(htpasswd.host, insecure=True)
 
 
-@pytest.mark.parametrize("flag", ["ca_file", "client_cert"])
-def test_a_certificate_that_is_not_there_is_named(htpasswd: Registry, flag: str) -> None:
-    with pytest.raises(NotFound, match="/nowhere"):
-        ask(htpasswd.host, **{flag: "/nowhere.pem"})
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.2"])
+def test_a_certificate_for_another_host_needs_another_name(tmp_path: Path, address: str) -> None:
+    listening = "127.0.0.1" if address == "localhost" else address
+    with registry(tmp_path / "registry", tls=True, address=listening) as server:
+        port = server.host.rpartition(":")[2]
+        with pytest.raises(BadAnswer, match=r"TLS: .* mismatch.*\n  try: name the host as its certificate does$"):
+            ask(f"{address}:{port}", ca_file=str(server.ca_file))
 
 
-@pytest.mark.parametrize("flag", ["ca_file", "client_cert"])
-def test_a_certificate_that_is_none_is_named(htpasswd: Registry, tmp_path: Path, flag: str) -> None:
-    (tmp_path / "garbage.pem").write_text("garbage")
+def test_a_certificate_that_has_ended_is_to_be_renewed(tmp_path: Path) -> None:
+    ended = make_certificate(tmp_path, days=-1)
+    with recorder(tls=server_context(tmp_path)) as server:
+        with pytest.raises(BadAnswer, match=r"TLS: .*expired.*\n  try: renew the certificate"):
+            ask(server.host, ca_file=str(ended))
 
-    with pytest.raises(ModelctlError, match=r"garbage\.pem"):
-        ask(htpasswd.host, **{flag: str(tmp_path / "garbage.pem")})
+
+FILES = {
+    "CA file": {"ca_file": "x"},
+    "client certificate": {"ca_file": "tls.pem", "client_cert": "x", "client_key": "tls.key"},
+    "client key": {"ca_file": "tls.pem", "client_cert": "tls.pem", "client_key": "x"},
+}
+
+
+@pytest.mark.parametrize("title", FILES)
+def test_a_file_of_tls_that_is_not_there_is_named(htpasswd: Registry, certificate: Path, title: str) -> None:
+    files = {flag: str(certificate.with_name(name)) for flag, name in FILES[title].items()}
+
+    with pytest.raises(NotFound, match=f"{title} {certificate.with_name('x')}"):
+        ask(htpasswd.host, **files)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+@pytest.mark.parametrize("title", FILES)
+def test_a_file_of_tls_that_is_none_is_named(htpasswd: Registry, certificate: Path, title: str, content: bytes) -> None:
+    certificate.with_name("x").write_bytes(content)
+    files = {flag: str(certificate.with_name(name)) for flag, name in FILES[title].items()}
+
+    with pytest.raises(
+        UsageProblem, match=rf"{title} {certificate.with_name('x')}\n  why: it holds no valid .* in PEM"
+    ):
+        ask(htpasswd.host, **files)
+
+
+def test_a_client_certificate_without_its_key_asks_for_it(htpasswd: Registry, certificate: Path) -> None:
+    with pytest.raises(UsageProblem, match=r"client key .*/tls\.pem\n(.|\n)*--client-key names the file of its key"):
+        ask(htpasswd.host, client_cert=str(certificate))
+
+
+def test_the_key_of_another_certificate_is_named(htpasswd: Registry, certificate: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other").with_name("tls.key")
+
+    with pytest.raises(UsageProblem, match=rf"client key {other}\n  why: it is not the key of {certificate}"):
+        ask(htpasswd.host, client_cert=str(certificate), client_key=str(other))
+
+
+def test_a_key_alone_is_refused(htpasswd: Registry) -> None:
+    with pytest.raises(UsageProblem, match=r"client key /tls\.key\n(.|\n)*--client-cert"):
+        ask(htpasswd.host, client_key="/tls.key")
+
+
+def test_a_key_with_a_pass_phrase_is_refused_and_nobody_asked(
+    htpasswd: Registry, certificate: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = certificate.with_name("tls.key")
+    plain = serialization.load_pem_private_key(key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"s3cret")
+    key.write_bytes(plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+    with pytest.raises(UsageProblem, match=rf"client key {key}\n  why: it is encrypted"):
+        ask(htpasswd.host, client_cert=str(certificate), client_key=str(key))
+
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture
