@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import ipaddress
 import socket
 import ssl
 import struct
@@ -188,6 +189,14 @@ def split_url(url: str) -> SplitResult:
     if "\\" in place.netloc or not url.isprintable():
         raise ValueError("a backslash, or what is not printed, ends the host for some")
     return place
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host, without brackets, is this machine by its address or as `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def origin_of(url: str) -> str:

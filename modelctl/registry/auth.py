@@ -8,7 +8,6 @@ Source: distribution "Token Authentication Specification" and "OAuth2 Token Auth
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 import msgspec
 
 from modelctl.core.errors import BadAnswer, Denied
-from modelctl.core.http import origin_of, split_url
+from modelctl.core.http import is_loopback, origin_of, split_url
 from modelctl.core.learned import learned
 from modelctl.registry.credentials import Credentials
 from modelctl.registry.quirks import Quirks
@@ -168,7 +167,7 @@ class Authenticator:
         named = any(name in self._trusted for name in (place.netloc, host, f"[{host}]"))
         if origin_of(realm) == origin_of(origin):
             return
-        secure = place.scheme == "https" or (named and _is_loopback(host))
+        secure = place.scheme == "https" or (named and is_loopback(host))
         known = named or any(fnmatchcase(host, pattern) for pattern in self._quirks.realms)
         if secure and (known or _same_domain(host, urlsplit(origin).hostname or "")):
             return
@@ -214,13 +213,6 @@ def _is_http(url: str) -> bool:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_address(host: str) -> bool:

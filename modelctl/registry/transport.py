@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import http.client
-import ipaddress
 import ssl
 from collections.abc import Mapping, Sequence
 from urllib.parse import urljoin, urlsplit
@@ -18,7 +17,18 @@ import urllib3
 from modelctl import __version__
 from modelctl.core.access import Access
 from modelctl.core.errors import BadAnswer, Denied, NotFound, Unavailable, UsageProblem
-from modelctl.core.http import BUSY, Pools, drain, may_lead, origin_of, proxy_headers, read_limited, redacted, said
+from modelctl.core.http import (
+    BUSY,
+    Pools,
+    drain,
+    is_loopback,
+    may_lead,
+    origin_of,
+    proxy_headers,
+    read_limited,
+    redacted,
+    said,
+)
 from modelctl.core.pace import Pace
 from modelctl.core.retry import LONGEST_WAIT_S, retry_after, retrying
 from modelctl.registry.auth import Authenticator
@@ -76,7 +86,7 @@ class Transport:
     def origin(self) -> str:
         """Scheme, host and port. HTTPS; plain when told so, or on loopback when TLS does not answer there."""
         host = urlsplit(f"//{self._address}").hostname or ""
-        plain = self.access.plain_http or (_is_loopback(host) and not self._speaks_tls())
+        plain = self.access.plain_http or (is_loopback(host) and not self._speaks_tls())
         return f"{'http' if plain else 'https'}://{self._address}"
 
     def _speaks_tls(self) -> bool:
@@ -277,10 +287,3 @@ class _ForwardedConnection(http.client.HTTPConnection):
         super().putrequest(method, f"http://{self._authority}{url}", skip_host, skip_accept_encoding)
         for name, value in self._forwarding.items():
             self.putheader(name, value)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -26,7 +26,7 @@ from modelctl.core.retry import ATTEMPTS
 from modelctl.core.types import Entry
 from modelctl.sources.oss import OssSource, open_source, region_of
 from tests.conformance.sources import FILES, WEIGHTS, SourceConformance, entry_of, everything, read
-from tests.fakes.aliyun import ROLE, aliyun
+from tests.fakes.aliyun import ROLE, Aliyun, aliyun
 from tests.fakes.fault_proxy import Fault as Strike
 from tests.fakes.fault_proxy import fault_proxy, recorder
 from tests.fakes.forward_proxy import forward_proxy
@@ -71,6 +71,16 @@ def source() -> OssSource:
 def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OSS_ACCESS_KEY_ID")
     monkeypatch.delenv("OSS_ACCESS_KEY_SECRET")
+
+
+@pytest.fixture
+def role(server: Oss, environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aliyun]:
+    """A service that gives temporary keys of a role, and an environment that names it and no key."""
+    without_keys(monkeypatch)
+    with aliyun(server) as cloud:
+        monkeypatch.setenv(METADATA, cloud.url)
+        monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", ROLE)
+        yield cloud
 
 
 def paths_of(source: OssSource) -> list[str]:
@@ -427,32 +437,24 @@ class TestCredentials:
                 attempt(everything) if attempt == other.list else attempt()
             assert_no_secret(error.value, "s3cret")
 
-    def test_keys_that_rotate_while_many_read_are_fetched_once(
-        self, server: Oss, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        without_keys(monkeypatch)
+    def test_keys_that_rotate_while_many_read_are_fetched_once(self, server: Oss, role: Aliyun) -> None:
         together = threading.Barrier(4)
-        with aliyun(server) as cloud, ThreadPoolExecutor(4) as pool:
-            monkeypatch.setenv(METADATA, cloud.url)
-            monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", ROLE)
-            source = open_source(LOCATION)
-            entry = weights_of(source)
-            server.keys.clear()
-            server.faults = [Fault("GET /", before=lambda: together.wait(10), times=4)]
+        source = open_source(LOCATION)
+        entry = weights_of(source)
+        server.keys.clear()
+        server.faults = [Fault("GET /", before=lambda: together.wait(10), times=4)]
+        with ThreadPoolExecutor(4) as pool:
             assert [*pool.map(lambda _: read(source, entry), range(4))] == [WEIGHTS] * 4
-            assert len(cloud.given) == 2
+        assert len(role.given) == 2
 
-    def test_a_second_refusal_is_final(self, server: Oss, monkeypatch: pytest.MonkeyPatch) -> None:
-        without_keys(monkeypatch)
-        with aliyun(server) as cloud:
-            monkeypatch.setenv(METADATA, cloud.url)
-            monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", ROLE)
-            source = open_source(LOCATION)
-            entry = weights_of(source)
-            server.faults = [Fault(status=403, code="AccessDenied", times=9)]
-            with pytest.raises(Denied):
-                read(source, entry)
-            assert len(server.gets()) == 2
+    @pytest.mark.usefixtures("role")
+    def test_a_second_refusal_is_final(self, server: Oss) -> None:
+        source = open_source(LOCATION)
+        entry = weights_of(source)
+        server.faults = [Fault(status=403, code="AccessDenied", times=9)]
+        with pytest.raises(Denied):
+            read(source, entry)
+        assert len(server.gets()) == 2
 
     @pytest.mark.parametrize("region", [REGION, ""])
     def test_a_token_of_sts_goes_with_the_keys(self, server: Oss, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
@@ -487,20 +489,14 @@ class TestCredentials:
         (tmp_path / "akSecret").write_text("next")
         assert read(source, entry) == WEIGHTS
 
-    def test_keys_that_end_while_a_file_is_read_are_fetched_anew(
-        self, server: Oss, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        without_keys(monkeypatch)
-        with aliyun(server) as cloud:
-            monkeypatch.setenv(METADATA, cloud.url)
-            monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", ROLE)
-            source = open_source(LOCATION)
-            entry = weights_of(source)
-            server.keys.clear()
-            assert read(source, entry) == WEIGHTS
-            server.keys.clear()
-            assert source.check(entry).size == entry.size
-            assert len(cloud.given) == 3
+    def test_keys_that_end_while_a_file_is_read_are_fetched_anew(self, server: Oss, role: Aliyun) -> None:
+        source = open_source(LOCATION)
+        entry = weights_of(source)
+        server.keys.clear()
+        assert read(source, entry) == WEIGHTS
+        server.keys.clear()
+        assert source.check(entry).size == entry.size
+        assert len(role.given) == 3
 
     def test_no_log_has_secrets(self, caplog: pytest.LogCaptureFixture, source: OssSource) -> None:
         caplog.set_level(logging.INFO)
